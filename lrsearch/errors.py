@@ -1,0 +1,76 @@
+"""Every exception that lrsearch raises on purpose.
+
+The tree, with the exit code of the command line in brackets::
+
+    LrsearchError                  [1]
+    ├── InputError (ValueError)    [2]  what the user gave cannot be used
+    │   ├── SpecError                   a study file or an option breaks a rule
+    │   ├── UnknownNameError            no task, study, sampler, ... of that name
+    │   ├── StudyConflictError          a study of that name has another specification
+    │   ├── DataError                   training data is missing and cannot be fetched
+    │   ├── DeviceError                 the requested device does not exist
+    │   └── DatabaseSetupError          the database cannot be used as it is
+    ├── DatabaseLostError          [1]  a database that worked stopped answering
+    └── StudyStoppedError          [3]  the study ended early because its trials kept failing
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LrsearchError(Exception):
+    """Root of all errors that lrsearch raises on purpose."""
+
+
+class InputError(LrsearchError, ValueError):
+    """Raised when something the user gave cannot be used."""
+
+
+class SpecError(InputError):
+    """Raised when a study file or an option breaks a rule."""
+
+
+class UnknownNameError(InputError):
+    """Raised when a name does not exist.
+
+    Args:
+        noun: what was looked up, such as ``"task"``.
+        name: the name that was given.
+        known: the names that exist.
+    """
+
+    def __init__(self, noun: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(f"unknown {noun} {name!r}.{suggestion(name, names)}")
+
+
+class StudyConflictError(InputError):
+    """Raised when a study exists under that name with another specification."""
+
+
+class DataError(InputError):
+    """Raised when training data is missing and cannot be fetched."""
+
+
+class DeviceError(InputError):
+    """Raised when the requested device does not exist on this machine."""
+
+
+class DatabaseSetupError(InputError):
+    """Raised when a database cannot be used as it is: unreachable, read-only, foreign or outdated."""
+
+
+class DatabaseLostError(LrsearchError):
+    """Raised when a database that worked before stops answering for longer than is waited."""
+
+
+class StudyStoppedError(LrsearchError):
+    """Raised when a study ends before its budget because its trials keep failing."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that helps after a wrong name: the nearest one, and all that exist."""
+    names = list(known)
+    nearest = get_close_matches(name, names, n=1)
+    guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{guess} Known: {', '.join(names)}." if names else f"{guess} There is none yet."

@@ -1,0 +1,115 @@
+"""The frozen values that cross floors: what training reports and what a trial ends as."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Outcome(Enum):
+    """How a trial ended, in Optuna's words."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one lane learned in one epoch.
+
+    Args:
+        trial: number of the trial in its study.
+        epoch: epochs trained so far, from 1 (Optuna's ``step``).
+        train_loss: mean loss over the epoch's updates.
+        valid_loss: loss on the validation split after the epoch.
+        metrics: further validation figures by name, such as ``valid_accuracy``.
+        lr: learning rate of the epoch's last update.
+        seconds: wall time of the epoch, validation included.
+    """
+
+    trial: int
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: Mapping[str, float]
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LaneFailure:
+    """A lane whose training raised an exception: its trial ends FAIL.
+
+    Args:
+        trial: number of the trial in its study.
+        epoch: the epoch that could not be finished, from 1.
+        reason: the exception in one line.
+    """
+
+    trial: int
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended.
+
+    Args:
+        outcome: COMPLETE, PRUNED or FAIL.
+        value: validation loss after the last epoch (``inf`` if diverged, None if failed).
+        epochs: epochs trained.
+        diverged: the loss left all bounds.
+        reason: why it failed, or which trial with the same learning-rate trajectory it repeats.
+    """
+
+    outcome: Outcome
+    value: float | None
+    epochs: int
+    diverged: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's hold on one slot of a study's budget.
+
+    Args:
+        slot: index of the slot, from 0.
+        attempt: how often the slot was claimed; the fencing token of every write.
+        point: parameters by canonical name that the slot prescribes, complete or in part; None if free.
+        trial: number of the trial that already started in this slot, or None.
+    """
+
+    slot: int
+    attempt: int
+    point: Mapping[str, Any] | None = None
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A stored trial as it is shown: all that the database knows but its curve.
+
+    Args:
+        number: number of the trial in its study, from 0.
+        state: COMPLETE, PRUNED, FAIL, RUNNING or WAITING.
+        value: validation loss after the last epoch, or None.
+        diverged: the loss left all bounds.
+        params: searched parameters by canonical name.
+        epochs: epochs trained.
+        started_at: start, UTC in ISO 8601, or None.
+        finished_at: end, UTC in ISO 8601, or None.
+        reason: why it failed, or which trial it repeats.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    diverged: bool
+    params: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+    reason: str | None = None
