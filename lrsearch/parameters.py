@@ -1,0 +1,158 @@
+"""What a hyperparameter may be: a range, a choice, or one fixed value."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrsearch.errors import SpecError
+
+Scalar = float | int | str | bool
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers between two bounds, both included.
+
+    Args:
+        low: smallest value.
+        high: largest value, at least ``low``.
+        log: whether equal ratios count as equal distances; needs ``low > 0``.
+        integer: whether only whole numbers belong to it.
+        points: number of evenly spaced values that a grid takes from it, or None.
+
+    Raises:
+        SpecError: if the bounds are reversed, not finite, or not positive on a log scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    points: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise SpecError(f"bounds must be finite numbers, but got low = {self.low}, high = {self.high}")
+        if self.low > self.high:
+            raise SpecError(f"low <= high must hold, but got low = {self.low}, high = {self.high}")
+        if self.log and self.low <= 0:
+            raise SpecError(f"a log scale needs low > 0, but got low = {self.low}")
+        if self.points is not None and self.points < 1:
+            raise SpecError(f"points must be at least 1, but got {self.points}")
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether a value lies within the bounds and has the right type."""
+        if isinstance(value, str | bool):
+            return False
+        return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
+
+    def at(self, position: float) -> float | int:
+        """Return the value at a position in [0, 1]; whole numbers share it in equal parts."""
+        if self.integer:
+            count = int(self.high) - int(self.low) + 1
+            return int(self.low) + min(int(position * count), count - 1)
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        value = low + position * (high - low)
+        return min(max(math.exp(value) if self.log else value, self.low), self.high)
+
+    def position(self, value: Scalar) -> float:
+        """Return the position in [0, 1] of a value: the inverse of :meth:`at`."""
+        number = float(value)
+        if self.integer:
+            return (number - self.low + 0.5) / (self.high - self.low + 1)
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        return 0.5 if high == low else (self._scaled(number) - low) / (high - low)
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """Return the values that a grid takes: ``points`` of them, or every whole number."""
+        if self.points is None:
+            if not self.integer:
+                raise SpecError("a grid needs a list of values, or points = n beside low and high")
+            return tuple(range(int(self.low), int(self.high) + 1))
+        if self.points == 1:
+            return (self.at(0.5),)
+        space = np.geomspace if self.log else np.linspace
+        values = [float(value) for value in space(self.low, self.high, self.points)]
+        if self.integer:
+            return tuple(sorted({round(value) for value in values}))
+        return tuple(values)
+
+    def _scaled(self, value: float) -> float:
+        return math.log(value) if self.log else float(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values.
+
+    Args:
+        options: the values, at least one, all different.
+
+    Raises:
+        SpecError: if there is no option, or one stands twice.
+    """
+
+    options: tuple[Scalar, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise SpecError("a choice needs at least one value, but got an empty list")
+        if len(set(self.options)) < len(self.options):
+            raise SpecError(f"the values of a choice must differ, but got {list(self.options)}")
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether a value is one of the options."""
+        return value in self.options
+
+    def at(self, position: float) -> Scalar:
+        """Return the option at a position in [0, 1]; all share it in equal parts."""
+        return self.options[min(int(position * len(self.options)), len(self.options) - 1)]
+
+    def position(self, value: Scalar) -> float:
+        """Return the middle of an option's part of [0, 1]."""
+        return (self.options.index(value) + 0.5) / len(self.options)
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """Return all options."""
+        return self.options
+
+
+Domain = Range | Choice
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a parameter exists: its parent has one of these values.
+
+    Args:
+        parent: canonical name of another parameter.
+        values: the parent's values under which the parameter exists.
+    """
+
+    parent: str
+    values: frozenset[Scalar]
+
+    def holds(self, point: Mapping[str, Scalar]) -> bool:
+        """Return whether the parent exists in a point and has one of the values."""
+        return self.parent in point and point[self.parent] in self.values
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named hyperparameter of a search space.
+
+    Args:
+        name: canonical name, such as ``"lr"`` or ``"StepLR.gamma"``.
+        domain: what it may be; a plain value is fixed and not searched.
+        condition: when it exists; None means always.
+    """
+
+    name: str
+    domain: Domain | Scalar
+    condition: Condition | None = None
+
+    def exists_in(self, point: Mapping[str, Scalar]) -> bool:
+        """Return whether the parameter exists beside the values chosen so far."""
+        return self.condition is None or self.condition.holds(point)

@@ -1,0 +1,298 @@
+"""The schedule kinds: their knobs, formulas, and the PyTorch class and arguments that each one is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrsearch.errors import UnknownNameError
+from lrsearch.parameters import Choice, Domain, Range, Scalar
+from lrsearch.schedules import formulas
+from lrsearch.schedules.formulas import Formula, Knobs, Span
+
+Arguments = Callable[[float, Span, Knobs], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A parameter that belongs to one kind of schedule.
+
+    Args:
+        name: its name within the kind; the canonical name is ``Kind.name``.
+        default: what a search draws from unless told otherwise; a plain value is not searched.
+        usual: the value of a point that does not name it.
+        limits: the values that are allowed at all.
+        only_if: (knob, value) that must hold for this one to exist, or None.
+        up_to_epochs: divisor d of the budget: the default range then ends at max(1, epochs // d).
+    """
+
+    name: str
+    default: Domain | Scalar
+    usual: Scalar
+    limits: Domain
+    only_if: tuple[str, str] | None = None
+    up_to_epochs: int | None = None
+
+    def default_for(self, epochs: int) -> Domain | Scalar:
+        """Return what a search with this budget draws from."""
+        if self.up_to_epochs is None or not isinstance(self.default, Range):
+            return self.default
+        return Range(self.default.low, max(1, epochs // self.up_to_epochs), integer=True)
+
+    def exists_beside(self, knobs: Knobs) -> bool:
+        """Return whether the knob exists beside the values of its kind's other knobs."""
+        return self.only_if is None or knobs.get(self.only_if[0]) == self.only_if[1]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of schedule.
+
+    Args:
+        name: PyTorch's class name where PyTorch has one.
+        clock: ``"epoch"`` or ``"step"``: when the factor changes.
+        formula_text: the factor, for people.
+        formula: the factor, for machines; None for the one with feedback.
+        knobs: its parameters, searched in this order.
+        pytorch: peak lr, span and knobs to the arguments of the class of that name in
+            ``torch.optim.lr_scheduler``; None if PyTorch has no such class.
+        takes_warmup: whether a linear warm-up may precede it; the others rise by themselves.
+    """
+
+    name: str
+    clock: str
+    formula_text: str
+    formula: Formula | None
+    knobs: tuple[Knob, ...] = ()
+    pytorch: Arguments | None = None
+    takes_warmup: bool = True
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all knobs of the kind, the missing ones with their usual values.
+
+        Raises:
+            UnknownNameError: if the kind has no knob of a given name.
+        """
+        for name in given:
+            if name not in {knob.name for knob in self.knobs}:
+                raise UnknownNameError(f"parameter of {self.name}", name, [knob.name for knob in self.knobs])
+        complete: dict[str, Any] = {}
+        for knob in self.knobs:
+            if knob.exists_beside(complete):
+                complete[knob.name] = given.get(knob.name, knob.usual)
+        return complete
+
+
+_GAMMA = Knob("gamma", Range(0.05, 0.9, log=True), 0.1, Range(0.0, 1.0))
+_END_FACTOR = Knob("end_factor", Range(0.0, 0.1), 0.0, Range(0.0, 1.0))
+_FINAL_FACTOR = Knob("final_factor", Range(1e-4, 1.0, log=True), 0.01, Range(1e-12, 1.0, log=True))
+_BASE_FACTOR = Knob("base_factor", Range(0.01, 0.5, log=True), 0.1, Range(0.0, 1.0))
+_CYCLES = Knob("cycles", Range(1, 8, integer=True), 1, Range(1, 10_000, integer=True))
+
+
+def _only_if(mode: str) -> Knob:
+    return Knob(
+        "final_factor",
+        _FINAL_FACTOR.default,
+        _FINAL_FACTOR.usual,
+        _FINAL_FACTOR.limits,
+        only_if=("mode", mode),
+    )
+
+
+def _mode(*modes: str) -> Knob:
+    return Knob("mode", Choice(modes), modes[0], Choice(modes))
+
+
+def _cyclic_arguments(lr: float, span: Span, knobs: Knobs) -> dict[str, Any]:
+    arguments = {
+        "base_lr": lr * knobs["base_factor"],
+        "max_lr": lr,
+        "step_size_up": formulas.cycle_steps(span, knobs) / 2,
+        "mode": knobs["mode"],
+        "cycle_momentum": False,
+    }
+    if knobs["mode"] == "exp_range":
+        arguments["gamma"] = formulas.gamma_for(knobs["final_factor"], span.total)
+    return arguments
+
+
+def _one_cycle_arguments(lr: float, span: Span, knobs: Knobs) -> dict[str, Any]:
+    return {"max_lr": lr, "total_steps": span.total, **knobs, "cycle_momentum": False}
+
+
+def _plateau_arguments(lr: float, _span: Span, knobs: Knobs) -> dict[str, Any]:
+    arguments = {name: value for name, value in knobs.items() if name != "min_factor"}
+    return {**arguments, "min_lr": lr * knobs["min_factor"]}
+
+
+_ALL = (
+    Kind("constant", "epoch", "1", formulas.constant, (), lambda _lr, _span, _k: {}),
+    Kind(
+        "StepLR",
+        "epoch",
+        "gamma^floor(e / step_size), step_size = max(1, round(step_fraction E))",
+        formulas.step,
+        (Knob("step_fraction", Range(0.05, 0.5), 0.3, Range(0.0, 1.0)), _GAMMA),
+        lambda _lr, span, k: {"step_size": formulas.step_size(span, k), "gamma": k["gamma"]},
+    ),
+    Kind(
+        "MultiStepLR",
+        "epoch",
+        "gamma^(milestones passed), at first_fraction E and second_fraction of the rest",
+        formulas.multi_step,
+        (
+            Knob("first_fraction", Range(0.2, 0.8), 0.5, Range(0.0, 1.0)),
+            Knob("second_fraction", Range(0.2, 0.9), 0.5, Range(0.0, 1.0)),
+            _GAMMA,
+        ),
+        lambda _lr, span, k: {"milestones": formulas.milestones(span, k), "gamma": k["gamma"]},
+    ),
+    Kind(
+        "ExponentialLR",
+        "epoch",
+        "gamma^e, gamma = final_factor^(1/E)",
+        formulas.exponential,
+        (_FINAL_FACTOR,),
+        lambda _lr, span, k: {"gamma": formulas.gamma_for(k["final_factor"], span.total)},
+    ),
+    Kind(
+        "LinearLR",
+        "step",
+        "1 - (1 - end_factor) t / N",
+        formulas.linear,
+        (_END_FACTOR,),
+        lambda _lr, span, k: {
+            "start_factor": 1.0,
+            "end_factor": k["end_factor"],
+            "total_iters": span.total,
+        },
+    ),
+    Kind(
+        "PolynomialLR",
+        "step",
+        "(1 - t/N)^power",
+        formulas.polynomial,
+        (Knob("power", Range(0.3, 3.0, log=True), 1.0, Range(1e-3, 100.0, log=True)),),
+        lambda _lr, span, k: {"total_iters": span.total, "power": k["power"]},
+    ),
+    Kind(
+        "CosineAnnealingLR",
+        "step",
+        "end + (1 - end)(1 + cos(pi t / N)) / 2",
+        formulas.cosine,
+        (_END_FACTOR,),
+        lambda lr, span, k: {"T_max": span.total, "eta_min": lr * k["end_factor"]},
+    ),
+    Kind(
+        "CosineAnnealingWarmRestarts",
+        "step",
+        "the cosine in each cycle, each T_mult times as long as the one before",
+        formulas.cosine_restarts,
+        (
+            Knob("cycles", Range(2, 5, integer=True), 2, Range(1, 10_000, integer=True)),
+            Knob("T_mult", Range(1, 2, integer=True), 1, Range(1, 10, integer=True)),
+            _END_FACTOR,
+        ),
+        lambda lr, span, k: {
+            "T_0": formulas.first_cycle_steps(span, k),
+            "T_mult": k["T_mult"],
+            "eta_min": lr * k["end_factor"],
+        },
+    ),
+    Kind(
+        "CyclicLR",
+        "step",
+        "triangles between base_factor and 1; halved each cycle (triangular2) or times gamma^t (exp_range)",
+        formulas.cyclic,
+        (_mode("triangular", "triangular2", "exp_range"), _CYCLES, _BASE_FACTOR, _only_if("exp_range")),
+        _cyclic_arguments,
+        takes_warmup=False,
+    ),
+    Kind(
+        "OneCycleLR",
+        "step",
+        "from 1/div_factor up to 1 at pct_start N, then down to 1/(div_factor final_div_factor)",
+        formulas.one_cycle,
+        (
+            Knob("pct_start", Range(0.1, 0.5), 0.3, Range(0.0, 1.0)),
+            Knob("div_factor", Range(3.0, 100.0, log=True), 25.0, Range(1.0, 1e12, log=True)),
+            Knob("final_div_factor", Range(10.0, 1e4, log=True), 1e4, Range(1.0, 1e12, log=True)),
+            Knob("anneal_strategy", "cos", "cos", Choice(("cos", "linear"))),
+        ),
+        _one_cycle_arguments,
+        takes_warmup=False,
+    ),
+    Kind(
+        "ReduceLROnPlateau",
+        "epoch",
+        "factor^(cuts); cuts when the validation loss has not improved for more than patience epochs",
+        None,
+        (
+            Knob("factor", Range(0.1, 0.5), 0.1, Range(0.0, 0.999_999)),
+            Knob(
+                "patience",
+                Range(0, 1, integer=True),
+                5,
+                Range(0, 100_000, integer=True),
+                up_to_epochs=4,
+            ),
+            Knob("threshold", 1e-4, 1e-4, Range(0.0, 1.0)),
+            Knob("cooldown", 0, 0, Range(0, 100_000, integer=True)),
+            Knob("min_factor", 0.0, 0.0, Range(0.0, 1.0)),
+        ),
+        _plateau_arguments,
+    ),
+    Kind(
+        "WSD",
+        "step",
+        "1, then 1 - sqrt((t - s)/(N - s)) from s = (1 - decay_fraction) N",
+        formulas.wsd,
+        (Knob("decay_fraction", Range(0.05, 0.5), 0.2, Range(1e-6, 1.0)),),
+    ),
+    Kind(
+        "InverseTime",
+        "step",
+        "1 / (1 + gamma t)^power, gamma such that final_factor is reached at N",
+        formulas.inverse_time,
+        (_FINAL_FACTOR, Knob("power", Range(0.5, 2.0), 1.0, Range(1e-3, 100.0, log=True))),
+    ),
+    Kind("InverseSqrt", "step", "sqrt(w / max(t, w)), w = warm-up steps or N/20", formulas.inverse_sqrt),
+    Kind(
+        "Sine",
+        "step",
+        "base + (1 - base) abs(sin(pi t / 2l)); halved each cycle (sin2) or times gamma^t (sin_exp)",
+        formulas.sine,
+        (_mode("sin", "sin2", "sin_exp"), _CYCLES, _BASE_FACTOR, _only_if("sin_exp")),
+        takes_warmup=False,
+    ),
+    Kind(
+        "WarmupExponential",
+        "step",
+        "exp(-(t - warmup_steps + 1) gamma), gamma such that final_factor is reached at N",
+        formulas.warmup_exponential,
+        (_FINAL_FACTOR,),
+    ),
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
+
+DEFAULT_KINDS = (
+    "StepLR",
+    "ExponentialLR",
+    "ReduceLROnPlateau",
+    "LinearLR",
+    "CosineAnnealingLR",
+    "OneCycleLR",
+    "WSD",
+)
+
+
+def kind_named(name: str) -> Kind:
+    """Return the kind of that name.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    if name not in KINDS:
+        raise UnknownNameError("schedule kind", name, KINDS)
+    return KINDS[name]
