@@ -1,7 +1,7 @@
-"""What a hyperparameter may be: a range, a choice, or one fixed value."""
+"""What a hyperparameter may be, and the tree of all of them that a study searches."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,10 @@ class Range:
             return tuple(sorted({round(value) for value in values}))
         return tuple(values)
 
+    def __str__(self) -> str:
+        scale = ", log scale" if self.log else ", whole numbers" if self.integer else ""
+        return f"{self.low:g}..{self.high:g}{scale}"
+
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.log else float(value)
 
@@ -118,8 +122,25 @@ class Choice:
         """Return all options."""
         return self.options
 
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.options))
+
 
 Domain = Range | Choice
+
+
+@dataclass(frozen=True)
+class ZeroOr:
+    """Zero, or a number in a range: for a part of a run that may be left out.
+
+    Args:
+        range: the numbers other than zero.
+    """
+
+    range: Range
+
+    def __str__(self) -> str:
+        return f"0 or {self.range}"
 
 
 @dataclass(frozen=True)
@@ -156,3 +177,67 @@ class Parameter:
     def exists_in(self, point: Mapping[str, Scalar]) -> bool:
         """Return whether the parameter exists beside the values chosen so far."""
         return self.condition is None or self.condition.holds(point)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the parameter has one value and is not searched."""
+        return not isinstance(self.domain, Range | Choice)
+
+
+Point = dict[str, Scalar]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The points that a study may try: a tree, parents before children.
+
+    Args:
+        parameters: all parameters; a conditional one stands after its parent.
+    """
+
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def searched(self) -> tuple[Parameter, ...]:
+        """The parameters that are not fixed."""
+        return tuple(parameter for parameter in self.parameters if not parameter.fixed)
+
+    def walk(self, choose: Callable[[Parameter], Scalar]) -> Point:
+        """Return a whole point: fixed values as they are, the others as chosen, parents first."""
+        point: Point = {}
+        for parameter in self.parameters:
+            if parameter.exists_in(point):
+                point[parameter.name] = choose(parameter) if _domain(parameter) else parameter.domain  # type: ignore[assignment]  # fixed: a scalar
+        return point
+
+    def complete(self, point: Mapping[str, Scalar]) -> Point:
+        """Return the whole point that the searched part of one means.
+
+        Raises:
+            SpecError: if a value is missing, outside its range, or names no parameter of this point.
+        """
+        whole = self.walk(lambda parameter: self._value(parameter, point))
+        for name, value in point.items():
+            if name not in whole:
+                raise SpecError(f"{name} does not exist beside the other values of this point")
+            if whole[name] != value:
+                raise SpecError(f"{name} is fixed to {whole[name]!r} in this study, but got {value!r}")
+        return whole
+
+    def searched_part(self, point: Mapping[str, Scalar]) -> Point:
+        """Return the values of a point that are searched: what Optuna stores."""
+        names = {parameter.name for parameter in self.searched}
+        return {name: value for name, value in point.items() if name in names}
+
+    def _value(self, parameter: Parameter, point: Mapping[str, Scalar]) -> Scalar:
+        domain = _domain(parameter)
+        if parameter.name not in point:
+            raise SpecError(f"{parameter.name} is missing: give a value within {domain}")
+        value = point[parameter.name]
+        if domain is not None and not domain.contains(value):
+            raise SpecError(f"{parameter.name} must lie within {domain}, but got {value!r}")
+        return value
+
+
+def _domain(parameter: Parameter) -> Domain | None:
+    return parameter.domain if isinstance(parameter.domain, Range | Choice) else None

@@ -90,13 +90,7 @@ _CYCLES = Knob("cycles", Range(1, 8, integer=True), 1, Range(1, 10_000, integer=
 
 
 def _only_if(mode: str) -> Knob:
-    return Knob(
-        "final_factor",
-        _FINAL_FACTOR.default,
-        _FINAL_FACTOR.usual,
-        _FINAL_FACTOR.limits,
-        only_if=("mode", mode),
-    )
+    return replace(_FINAL_FACTOR, only_if=("mode", mode))
 
 
 def _mode(*modes: str) -> Knob:

@@ -1,0 +1,21 @@
+"""What a study is: read from a file, checked, and written out in full."""
+
+from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
+from lrsearch.spec.reading import read_spec, spec_from
+from lrsearch.spec.resolution import check_same_study, largest_warmup_fraction, resolve, search_space
+from lrsearch.spec.study_spec import OptimizerSpec, RunSpec, SpaceSpec, StudySpec
+
+__all__ = [
+    "OPTIMIZERS",
+    "OptimizerSpec",
+    "RunSpec",
+    "SpaceSpec",
+    "StudySpec",
+    "check_same_study",
+    "largest_warmup_fraction",
+    "optimizer_named",
+    "read_spec",
+    "resolve",
+    "search_space",
+    "spec_from",
+]

@@ -1,0 +1,228 @@
+"""Turns what a study file says into what a study does: no default left open, every rule checked."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lrsearch.errors import SpecError, StudyConflictError, UnknownNameError
+from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Scalar, SearchSpace, ZeroOr
+from lrsearch.schedules import DEFAULT_KINDS, Kind, kind_named
+from lrsearch.spec.optimizers import OptimizerKind, optimizer_named
+from lrsearch.spec.study_spec import StudySpec
+
+DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))
+SCANS = ("grid", "coarse-to-fine")
+
+
+def resolve(spec: StudySpec, epochs: int, batch_size: int) -> StudySpec:
+    """Return the specification with every default written out.
+
+    Args:
+        spec: as read.
+        epochs: the task's, used if the specification has none.
+        batch_size: the task's, used if the specification has none.
+
+    Raises:
+        SpecError: if the specification breaks a rule that needs the budget or the optimizer.
+        UnknownNameError: if a kind or a knob does not exist.
+    """
+    epochs = spec.epochs or epochs
+    optimizer = optimizer_named(spec.optimizer.name)
+    kinds = spec.space.kinds if spec.space.kinds is not None else list(DEFAULT_KINDS)
+    _check_kinds(kinds, spec.space.knobs)
+    space = {
+        "lr": spec.space.lr if spec.space.lr is not None else optimizer.lr,
+        "warmup_fraction": _warmup(spec, kinds),
+        "kinds": kinds,
+        "knobs": {kind: _knobs(kind_named(kind), spec.space.knobs.get(kind, {}), epochs) for kind in kinds},
+    }
+    resolved = spec.replace(
+        epochs=epochs,
+        batch_size=spec.batch_size or batch_size,
+        first_trials=spec.first_trials if spec.first_trials is not None else spec.sampler not in SCANS,
+        optimizer={"name": optimizer.name, "knobs": _optimizer_knobs(optimizer, spec.optimizer.knobs)},
+        space=space,
+    )
+    _check(resolved)
+    return resolved
+
+
+def search_space(spec: StudySpec) -> SearchSpace:
+    """Return the tree of parameters of a resolved specification."""
+    kinds = tuple(spec.space.kinds or ())
+    kind: Domain | Scalar = Choice(kinds) if len(kinds) > 1 else kinds[0]
+    optimizer = (Parameter(name, domain) for name, domain in spec.optimizer.knobs.items())
+    knobs = (parameter for name in kinds for parameter in _kind_parameters(spec, kind_named(name)))
+    return SearchSpace(
+        (
+            Parameter("lr", spec.space.lr),
+            Parameter("kind", kind),
+            *_warmup_parameters(spec),
+            *knobs,
+            *optimizer,
+        )
+    )
+
+
+def largest_warmup_fraction(spec: StudySpec) -> float:
+    """Return the longest warm-up that a trial of a resolved specification may have, as a fraction."""
+    domain = spec.space.warmup_fraction
+    if isinstance(domain, ZeroOr):
+        return domain.range.high
+    if isinstance(domain, Range):
+        return domain.high
+    if isinstance(domain, Choice):
+        return max(_numbers(domain))
+    return float(domain)
+
+
+def check_same_study(stored: Mapping[str, Any], spec: StudySpec) -> None:
+    """Refuse a specification that differs from the stored one in more than its budget.
+
+    Args:
+        stored: what :meth:`StudySpec.identity` gave when the study was created.
+        spec: the resolved specification of now.
+
+    Raises:
+        StudyConflictError: naming all that differs.
+    """
+    before, now = dict(_flatten(stored)), dict(_flatten(spec.identity()))
+    names = sorted(name for name in {*before, *now} - {"trials"} if before.get(name) != now.get(name))
+    if names:
+        lines = [
+            f"  {name}: stored {before.get(name, 'nothing')!r}, now {now.get(name, 'nothing')!r}"
+            for name in names
+        ]
+        raise StudyConflictError(
+            f"study {spec.name!r} exists with another specification:\n"
+            + "\n".join(lines)
+            + f"\nGo on with the stored one: lrsearch optimize {spec.name!r}. Or start another: --name NEW."
+        )
+
+
+def _flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _check_kinds(kinds: list[str], knobs: Mapping[str, Any]) -> None:
+    if not kinds:
+        raise SpecError("space.kinds needs at least one schedule kind, but got an empty list")
+    if len(set(kinds)) < len(kinds):
+        raise SpecError(f"space.kinds must not repeat a kind, but got {kinds}")
+    for name in kinds:
+        kind_named(name)
+    for name in knobs:
+        if name not in kinds:
+            raise SpecError(f"[space.{name}] is set, but space.kinds does not list {name!r}; add it there")
+
+
+def _warmup(spec: StudySpec, kinds: list[str]) -> Any:
+    if spec.space.warmup_fraction is not None:
+        return spec.space.warmup_fraction
+    return DEFAULT_WARMUP if any(kind_named(name).takes_warmup for name in kinds) else 0.0
+
+
+def _knobs(kind: Kind, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    known = {knob.name: knob for knob in kind.knobs}
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"parameter of {kind.name}", name, known)
+    domains = {name: given.get(name, knob.default_for(epochs)) for name, knob in known.items()}
+    for name, domain in domains.items():
+        limits = known[name].limits
+        domains[name] = _as_integers(domain) if isinstance(limits, Range) and limits.integer else domain
+        _check_limits(f"space.{kind.name}.{name}", domains[name], limits)
+    return domains
+
+
+def _optimizer_knobs(optimizer: OptimizerKind, given: Mapping[str, Any]) -> dict[str, Any]:
+    knobs = {name: given.get(name, knob.usual) for name, knob in optimizer.knobs.items()}
+    for name, domain in knobs.items():
+        _check_limits(f"optimizer.{name}", domain, optimizer.knobs[name].limits)
+    return knobs
+
+
+def _as_integers(domain: Any) -> Any:
+    if isinstance(domain, Range) and float(domain.low).is_integer() and float(domain.high).is_integer():
+        return Range(domain.low, domain.high, domain.log, integer=True, points=domain.points)
+    return domain
+
+
+def _check_limits(key: str, domain: Any, limits: Domain) -> None:
+    if isinstance(domain, ZeroOr):
+        raise SpecError(f"{key}: or_zero is for warmup_fraction alone")
+    for value in _extremes(domain):
+        if not limits.contains(value):
+            raise SpecError(f"{key} must lie within {limits}, but got {value!r}")
+
+
+def _extremes(domain: Any) -> tuple[Scalar, ...]:
+    if isinstance(domain, ZeroOr):
+        return (0.0, *_extremes(domain.range))
+    if isinstance(domain, Range):
+        return (domain.low, domain.high)
+    return domain.options if isinstance(domain, Choice) else (domain,)
+
+
+def _numbers(domain: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in _extremes(domain))
+
+
+def _check(spec: StudySpec) -> None:
+    for value in _extremes(spec.space.lr):
+        if isinstance(value, str | bool) or value <= 0:
+            raise SpecError(f"space.lr must lie above 0, but got {value!r}")
+    if isinstance(spec.space.lr, ZeroOr):
+        raise SpecError("space.lr: or_zero is for warmup_fraction alone")
+    for value in _extremes(spec.space.warmup_fraction):
+        if isinstance(value, str | bool) or not 0 <= value <= 0.9:
+            raise SpecError(f"space.warmup_fraction must lie within 0..0.9, but got {value!r}")
+    _check_nesterov(spec)
+    _check_patience(spec)
+
+
+def _check_nesterov(spec: StudySpec) -> None:
+    knobs = spec.optimizer.knobs
+    if True not in _extremes(knobs.get("nesterov", False)):
+        return
+    if min(_numbers(knobs["momentum"])) <= 0 or max(_numbers(knobs["dampening"])) > 0:
+        raise SpecError("optimizer.nesterov needs momentum above 0 and dampening = 0; set optimizer.momentum")
+
+
+def _check_patience(spec: StudySpec) -> None:
+    knobs = spec.space.knobs.get("ReduceLROnPlateau")
+    if not knobs or spec.epochs is None:
+        return
+    longest = max(_numbers(knobs["patience"]))
+    useful = spec.epochs - 3  # the first epoch improves, patience + 1 do not, and one must follow the cut
+    if longest > max(useful, 1):
+        raise SpecError(
+            f"space.ReduceLROnPlateau.patience must be at most epochs - 3 = {useful} to act within "
+            f"{spec.epochs} epochs, but got {longest:g}"
+        )
+
+
+def _warmup_parameters(spec: StudySpec) -> list[Parameter]:
+    kinds = [name for name in spec.space.kinds or () if kind_named(name).takes_warmup]
+    if not kinds:
+        return []
+    condition = Condition("kind", frozenset(kinds))
+    domain = spec.space.warmup_fraction
+    if not isinstance(domain, ZeroOr):
+        return [Parameter("warmup_fraction", domain, condition)]
+    return [
+        Parameter("warmup", Choice((False, True)), condition),
+        Parameter("warmup_fraction", domain.range, Condition("warmup", frozenset({True}))),
+    ]
+
+
+def _kind_parameters(spec: StudySpec, kind: Kind) -> Iterator[Parameter]:
+    for knob in kind.knobs:
+        condition = Condition("kind", frozenset({kind.name}))
+        if knob.only_if is not None:
+            parent, value = knob.only_if
+            condition = Condition(f"{kind.name}.{parent}", frozenset({value}))
+        yield Parameter(f"{kind.name}.{knob.name}", spec.space.knobs[kind.name][knob.name], condition)
