@@ -1,0 +1,5 @@
+"""What is learned: the ``Task`` protocol, the shipped tasks, their data (importing it imports no torch)."""
+
+from lrsearch.tasks.catalogue import TaskInfo, load_task, task_info, task_names
+
+__all__ = ["TaskInfo", "load_task", "task_info", "task_names"]
