@@ -1,9 +1,12 @@
 """The frozen values that cross floors: what training reports and what a trial ends as."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+DIVERGENCE_FACTOR = 3
 
 
 class Outcome(Enum):
@@ -35,6 +38,11 @@ class EpochResult:
     metrics: Mapping[str, float]
     lr: float
     seconds: float
+
+    def diverged(self, untrained_loss: float) -> bool:
+        """Return whether the run has left all bounds: a loss is not finite, or 3 times the untrained one."""
+        finite = math.isfinite(self.train_loss) and math.isfinite(self.valid_loss)
+        return not finite or self.valid_loss > DIVERGENCE_FACTOR * untrained_loss
 
 
 @dataclass(frozen=True)

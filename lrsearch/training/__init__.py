@@ -1,0 +1,1 @@
+"""Training: arrays of trials on one device. It knows neither SQL nor Optuna."""

@@ -1,0 +1,44 @@
+"""Which device trains, and with how many threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from lrsearch.errors import DeviceError
+
+SMALL_MODEL_PARAMETERS = 1_000_000
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` takes cuda, mps or cpu, the first that exists.
+
+    Raises:
+        DeviceError: if this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device {name!r} was asked for, but PyTorch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices; use --device auto or --device cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(
+            "device 'mps' was asked for, but is not available; use --device auto or --device cpu"
+        )
+    return device
+
+
+@contextmanager
+def threads_for(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Train a small model on a CPU with one thread: its operations are too short to share among several."""
+    before = torch.get_num_threads()
+    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL_PARAMETERS
+    if device.type == "cpu" and small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
