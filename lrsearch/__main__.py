@@ -1,0 +1,5 @@
+"""``python -m lrsearch``."""
+
+from lrsearch.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""The command ``lrsearch``: its sub-commands, and what a failure looks like."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import lrsearch
+from lrsearch.cli import data, database, optimize, studies
+from lrsearch.errors import InputError, LrsearchError, StudyStoppedError
+
+EXIT_INTERNAL = 1
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 3
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lrsearch",
+    help="Finds the learning rate and the learning-rate schedule that train your PyTorch model best.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lrsearch {lrsearch.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Find the learning rate and the learning-rate schedule that train your PyTorch model best."""
+
+
+for module in (optimize, studies, data, database):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a few lines, never in a traceback."""
+    try:
+        app()
+    except LrsearchError as error:
+        _explain(error)
+        sys.exit(_exit_code(error))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _explain(error: LrsearchError) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("[bold red]Error:[/]", end=" ")
+    console.print(str(error), markup=False, highlight=False)
+
+
+def _exit_code(error: LrsearchError) -> int:
+    if isinstance(error, InputError):
+        return EXIT_BAD_INPUT
+    return EXIT_STOPPED if isinstance(error, StudyStoppedError) else EXIT_INTERNAL

@@ -1,0 +1,47 @@
+"""``lrsearch db``: creates, upgrades and checks the tables."""
+
+import typer
+
+from lrsearch.cli.parameters import StorageOption, storage_url
+from lrsearch.errors import DatabaseSetupError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="The database: tables and their revision.", no_args_is_help=True)
+    group.command()(upgrade)
+    group.command()(check)
+    app.add_typer(group, name="db")
+
+
+def upgrade(storage: StorageOption = None) -> None:
+    """Create the tables or bring them to the newest revision.
+
+    [b]Example[/]: lrsearch db upgrade
+    """
+    from lrsearch.storage.database import upgrade_database
+
+    status = upgrade_database(storage_url(storage))
+    typer.echo(
+        f"{status.masked_url}: tables are at revision {status.revision}, Optuna's at {status.optuna_revision}"
+    )
+
+
+def check(storage: StorageOption = None) -> None:
+    """Say whether the tables are current.
+
+    [b]Example[/]: lrsearch db check
+    """
+    from lrsearch.storage.database import check_database
+
+    status = check_database(storage_url(storage))
+    typer.echo(f"database  {status.masked_url}")
+    typer.echo(f"revision  {status.revision or 'no tables yet'} (this version needs {status.head})")
+    typer.echo(f"Optuna    {status.optuna_revision or 'no tables yet'}")
+    typer.echo(f"studies   {status.studies}")
+    if status.orphans:
+        typer.echo(f"orphans   rows of {len(status.orphans)} studies that were deleted elsewhere")
+    if not status.current:
+        raise DatabaseSetupError(
+            f"the tables are not current; run: lrsearch db upgrade --storage {status.masked_url}"
+        )

@@ -1,0 +1,209 @@
+"""How a running search looks: a live view, plain lines, JSON lines, or nothing."""
+
+import json
+import sys
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lrsearch.review.listing import finite
+from lrsearch.review.wording import described, number
+from lrsearch.service.progress import EndedTrial, Progress, RunningTrial
+
+SHOWN_LANES = 12
+
+
+class Display(Protocol):
+    """Shows progress while it is open."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, progress: Progress) -> None:
+        """Show where the study stands."""
+        ...
+
+
+class _Closing:
+    """A display that needs neither opening nor closing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+
+class QuietDisplay(_Closing):
+    """Shows nothing."""
+
+    def show(self, progress: Progress) -> None:
+        """Do nothing."""
+
+
+class PlainDisplay(_Closing):
+    """A line for every trial that ends: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._waited = False
+
+    def show(self, progress: Progress) -> None:
+        """Print the trials that have just ended."""
+        for trial in progress.news:
+            self._console.print(f"{_ended_line(trial)}  [{_standing(progress)}]", markup=False)
+        if progress.waiting and not progress.news and not self._waited and progress.stopped is None:
+            self._console.print(_WAITING, markup=False)
+        self._waited = progress.waiting and not progress.news
+
+
+class JsonDisplay(_Closing):
+    """A JSON object a line: ``epoch`` for each lane, ``trial`` for each end, ``stopped`` at the last."""
+
+    def show(self, progress: Progress) -> None:
+        """Print what has happened since the last call."""
+        for lane in progress.running:
+            if lane.epoch:
+                _print_json("epoch", trial=lane.number, epoch=lane.epoch, valid_loss=lane.valid_loss)
+        for trial in progress.news:
+            result = trial.result
+            _print_json(
+                "trial",
+                number=trial.number,
+                state=result.outcome.value,
+                value=result.value,
+                diverged=result.diverged,
+                epochs=result.epochs,
+                params=trial.hyperparameters.to_point(),
+                reason=result.reason,
+            )
+        if progress.stopped is not None:
+            best = (
+                {"number": progress.best.number, "value": progress.best.result.value}
+                if progress.best
+                else None
+            )
+            _print_json("stopped", reason=progress.stopped.name, ended=dict(progress.ended), best=best)
+
+
+class LiveDisplay:
+    """A bar over the budget, the best value so far and the running lanes, redrawn in place."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Redraw."""
+        for trial in progress.news:
+            self._live.console.print(
+                _ended_line(trial), markup=False, highlight=False, overflow="ellipsis", no_wrap=True
+            )
+        self._live.update(_picture(progress))
+
+
+def choose_display(*, quiet: bool, log_format: str) -> Display:
+    """Return the display for an output: live on a terminal, plain lines elsewhere."""
+    if quiet:
+        return QuietDisplay()
+    if log_format == "json":
+        return JsonDisplay()
+    return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
+
+
+_WAITING = "waiting for the trials of other workers; those of a worker that died become free within a minute"
+
+
+def _ended_line(trial: EndedTrial) -> str:
+    result = trial.result
+    state = "DIVERGED" if result.diverged else result.outcome.value
+    reason = f"  ({result.reason})" if result.reason else ""
+    value = number(result.value)
+    epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
+    return f"trial {trial.number:>3}  {state:<8}  {value:>7}  {epochs:>9}  {described(trial.hyperparameters)}{reason}"
+
+
+def _standing(progress: Progress) -> str:
+    best = f"best {number(progress.best.result.value)}" if progress.best else "no complete trial yet"
+    left = f", {duration(progress.remaining_s)} left" if progress.remaining_s else ""
+    return f"{progress.ended_trials}/{progress.trials}, {best}{left}"
+
+
+def _picture(progress: Progress) -> RenderableType:
+    parts: list[RenderableType] = [_bar(progress)]
+    if progress.best:
+        best = progress.best
+        parts.append(
+            Text.assemble(
+                ("best ", "bold"),
+                (number(best.result.value), "bold green"),
+                f"  trial {best.number}: {described(best.hyperparameters)}",
+            )
+        )
+    if progress.waiting:
+        parts.append(Text(_WAITING, style="yellow"))
+    parts.append(_lanes(progress.running, progress.epochs))
+    return Group(*parts)
+
+
+def _bar(progress: Progress) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    done = progress.ended_trials + sum(lane.epoch for lane in progress.running) / progress.epochs
+    left = f"{duration(progress.remaining_s)} left" if progress.remaining_s else ""
+    counts = ", ".join(f"{count} {name.lower()}" for name, count in sorted(progress.ended.items()) if count)
+    row.add_row(
+        ProgressBar(total=progress.trials, completed=done, width=40),
+        f"{progress.ended_trials}/{progress.trials} trials",
+        counts,
+        left,
+    )
+    return row
+
+
+def _lanes(running: tuple[RunningTrial, ...], epochs: int) -> RenderableType:
+    table = Table(
+        "trial", "epoch", "valid loss", "hyperparameters", box=None, header_style="dim", padding=(0, 2)
+    )
+    for lane in running[:SHOWN_LANES]:
+        table.add_row(
+            str(lane.number),
+            f"{lane.epoch}/{epochs}",
+            number(lane.valid_loss),
+            Text(described(lane.hyperparameters), overflow="ellipsis", no_wrap=True),
+        )
+    if len(running) > SHOWN_LANES:
+        table.add_row("...", "", "", f"and {len(running) - SHOWN_LANES} more")
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """Return a span of time as people say it, such as ``2 min 5 s``."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _print_json(event: str, **values: Any) -> None:
+    print(json.dumps({"event": event, **finite(values)}, allow_nan=False), flush=True)  # noqa: T201 # the output

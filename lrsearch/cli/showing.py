@@ -1,0 +1,99 @@
+"""Prints a study's best trial, and its best ten."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lrsearch.results import TrialRecord
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage.database import Database
+
+SHOWN_TRIALS = 10
+
+
+def best_trial(database: "Database", spec: "StudySpec") -> "TrialRecord":
+    """Return the complete trial with the smallest value.
+
+    Raises:
+        SpecError: if no trial of the study is complete yet.
+    """
+    from lrsearch.errors import SpecError
+
+    ranked = ranked_trials(database, spec)
+    if not ranked:
+        raise SpecError(
+            f"study {spec.name!r} has no complete trial yet; go on: lrsearch optimize {spec.name!r}"
+        )
+    return ranked[0]
+
+
+def ranked_trials(database: "Database", spec: "StudySpec") -> list["TrialRecord"]:
+    """Return the complete trials, the best first."""
+    from lrsearch.storage.studies import find_study
+    from lrsearch.storage.trials import trial_records
+
+    records = trial_records(database, find_study(database, spec.name))
+    complete = [record for record in records if record.state == "COMPLETE" and record.value is not None]
+    return sorted(complete, key=lambda record: (record.value, record.number))
+
+
+def print_best(database: "Database", spec: "StudySpec") -> None:
+    """Print the best trial: its value and metrics, its hyperparameters, and their lines of PyTorch."""
+    from lrsearch.review.wording import described, number, pytorch_lines
+    from lrsearch.schedules import Hyperparameters
+    from lrsearch.spec import search_space
+    from lrsearch.storage.epochs import curves
+    from lrsearch.storage.studies import find_study
+
+    best = best_trial(database, spec)
+    record = find_study(database, spec.name)
+    hyperparameters = Hyperparameters.from_point(search_space(spec).complete(best.params))
+    curve = [result for result in curves(database, record.uuid) if result.trial == best.number]
+    metrics = (
+        "".join(f", {name} {number(value)}" for name, value in curve[-1].metrics.items()) if curve else ""
+    )
+    typer.echo(f"Best trial {best.number}: validation loss {number(best.value)}{metrics}")
+    typer.echo(f"  {described(hyperparameters)}")
+    steps = steps_per_epoch(database, spec)
+    if steps is not None:
+        typer.echo(f"In PyTorch, for {spec.epochs} epochs of {steps} updates:")
+        for line in pytorch_lines(spec.optimizer.name, hyperparameters, spec.epochs or 1, steps):
+            typer.echo(f"  {line}")
+
+
+def steps_per_epoch(database: "Database", spec: "StudySpec") -> int | None:
+    """Return the updates of an epoch, known once a study has been run."""
+    import optuna
+
+    study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
+    steps: int | None = study.user_attrs.get("lrsearch:steps_per_epoch")
+    return steps
+
+
+def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
+    """Print trials as a table."""
+    from lrsearch.review.wording import described, number
+    from lrsearch.schedules import Hyperparameters
+    from lrsearch.spec import search_space
+
+    space = search_space(spec)
+    table = Table(
+        "trial",
+        "state",
+        "value",
+        "epochs",
+        "hyperparameters",
+        box=None,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+    )
+    for record in records:
+        state = "DIVERGED" if record.diverged else record.state
+        words = described(Hyperparameters.from_point(space.complete(record.params))) if record.params else ""
+        note = f" ({record.reason})" if record.reason else ""
+        table.add_row(str(record.number), state, number(record.value), str(record.epochs), Text(words + note))
+    Console(soft_wrap=False).print(table)

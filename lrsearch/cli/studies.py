@@ -1,0 +1,268 @@
+"""Commands that look at stored studies, widen them, or delete them."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lrsearch.cli.parameters import StorageOption, StudyArgument, open_storage
+from lrsearch.errors import SpecError
+
+if TYPE_CHECKING:
+    from lrsearch.parameters import Scalar
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage.database import Database
+    from lrsearch.storage.studies import StudyRecord
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (studies, show, best, trials, curves, extend, enqueue, delete):
+        app.command()(command)
+
+
+def studies(
+    format: Annotated[Literal["table", "json"], typer.Option(help="How to print.")] = "table",  # noqa: A002 # the option's name
+    storage: StorageOption = None,
+) -> None:
+    """List the stored studies.
+
+    [b]Example[/]: lrsearch studies
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from lrsearch.review.listing import as_json
+    from lrsearch.review.wording import number
+    from lrsearch.storage.studies import list_studies
+
+    with open_storage(storage) as database:
+        rows = [_summary(database, record) for record in list_studies(database)]
+    if format == "json":
+        typer.echo(as_json(rows))
+        return
+    if not rows:
+        typer.echo("No study yet. Start one: lrsearch optimize digits-tpe")
+        return
+    table = Table(
+        "study",
+        "task",
+        "sampler",
+        "ended",
+        "trials",
+        "best value",
+        box=None,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+    )
+    for row in rows:
+        cells = (
+            row["name"],
+            row["task"],
+            row["sampler"],
+            row["ended"],
+            row["trials"],
+            number(row["best_value"]),
+        )
+        table.add_row(*(str(cell) for cell in cells))
+    Console().print(table)
+
+
+def show(study: StudyArgument, storage: StorageOption = None) -> None:
+    """Show a study: best trial, counts, the best ten.
+
+    [b]Example[/]: lrsearch show mnist-tpe
+    """
+    from lrsearch.cli.showing import SHOWN_TRIALS, print_best, print_trials, ranked_trials
+
+    with open_storage(storage) as database:
+        record, spec = _stored(database, study)
+        summary = _summary(database, record)
+        counts = ", ".join(f"{count} {state.lower()}" for state, count in summary["states"].items())
+        typer.echo(
+            f"Study {spec.name}: {spec.task}, {spec.epochs} epochs, "
+            f"sampler {spec.sampler}, pruner {spec.pruner}"
+        )
+        typer.echo(f"Trials: {summary['ended']} of {spec.trials} have ended ({counts or 'none yet'})")
+        ranked = ranked_trials(database, spec)
+        if ranked:
+            print_best(database, spec)
+            typer.echo(f"\nThe best {min(SHOWN_TRIALS, len(ranked))} of {len(ranked)} complete trials:")
+            print_trials(ranked[:SHOWN_TRIALS], spec)
+
+
+def best(
+    study: StudyArgument,
+    format: Annotated[Literal["text", "toml", "json"], typer.Option(help="How to print.")] = "text",  # noqa: A002 # the option's name
+    storage: StorageOption = None,
+) -> None:
+    """Print the best trial.
+
+    [b]Example[/]: lrsearch best mnist-tpe --format toml
+    """
+    import tomlkit
+
+    from lrsearch.cli.showing import best_trial, print_best
+    from lrsearch.review.fixing import fixed_study
+    from lrsearch.review.listing import as_json, trial_rows
+
+    with open_storage(storage) as database:
+        _record, spec = _stored(database, study)
+        if format == "text":
+            print_best(database, spec)
+            return
+        trial = best_trial(database, spec)
+    if format == "json":
+        typer.echo(as_json(trial_rows([trial])))
+    else:
+        typer.echo(
+            f"# The best trial of study {spec.name}: trial {trial.number}, validation loss {trial.value}."
+        )
+        typer.echo(tomlkit.dumps(fixed_study(spec, trial.params)), nl=False)
+
+
+def trials(
+    study: StudyArgument,
+    format: Annotated[Literal["table", "csv", "json"], typer.Option(help="How to print.")] = "table",  # noqa: A002 # the option's name
+    storage: StorageOption = None,
+) -> None:
+    """Print all trials.
+
+    [b]Example[/]: lrsearch trials mnist-tpe --format csv
+    """
+    from lrsearch.cli.showing import print_trials
+    from lrsearch.review.listing import as_csv, as_json, trial_rows
+    from lrsearch.storage.trials import trial_records
+
+    with open_storage(storage) as database:
+        record, spec = _stored(database, study)
+        records = trial_records(database, record)
+    if format == "table":
+        print_trials(records, spec)
+    else:
+        rows = trial_rows(records)
+        typer.echo(as_json(rows) if format == "json" else as_csv(rows), nl=format == "json")
+
+
+def curves(
+    study: StudyArgument,
+    format: Annotated[Literal["csv", "json"], typer.Option(help="How to print.")] = "csv",  # noqa: A002 # the option's name
+    storage: StorageOption = None,
+) -> None:
+    """Print all losses, epoch by epoch.
+
+    [b]Example[/]: lrsearch curves mnist-tpe --format json
+    """
+    from lrsearch.review.listing import as_csv, as_json, curve_rows
+    from lrsearch.storage.epochs import curves as stored_curves
+
+    with open_storage(storage) as database:
+        record, _spec = _stored(database, study)
+        rows = curve_rows(stored_curves(database, record.uuid))
+    typer.echo(as_json(rows) if format == "json" else as_csv(rows), nl=format == "json")
+
+
+def extend(
+    study: StudyArgument,
+    trials: Annotated[str, typer.Option(metavar="+N", help="Trials to add.")] = "+0",
+    lr_low: Annotated[float | None, typer.Option(help="New lower bound of lr.")] = None,
+    lr_high: Annotated[float | None, typer.Option(help="New upper bound of lr.")] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Widen a study's budget or lr bounds; all trials are kept.
+
+    [b]Example[/]: lrsearch extend mnist-tpe --trials +50 --lr-high 10
+    """
+    from lrsearch.service.studies import extend as extend_study
+
+    added = _added(trials)
+    if not added and lr_low is None and lr_high is None:
+        raise SpecError("nothing to extend: give --trials +N, --lr-low or --lr-high")
+    with open_storage(storage) as database:
+        spec = extend_study(database, study, trials=added, lr_low=lr_low, lr_high=lr_high)
+    typer.echo(f"Study {spec.name} now has {spec.trials} trials and lr in {spec.space.lr}.")
+    typer.echo(f"Go on with: lrsearch optimize {spec.name}")
+
+
+def enqueue(
+    study: StudyArgument,
+    values: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Parameters by canonical name.")
+    ],
+    storage: StorageOption = None,
+) -> None:
+    """Put a point into the next free slot; what it leaves open is sampled.
+
+    [b]Example[/]: lrsearch enqueue mnist-tpe lr=0.1 kind=StepLR
+    """
+    from lrsearch.service.studies import enqueue as enqueue_point
+
+    point = dict(_key_and_value(text) for text in values)
+    with open_storage(storage) as database:
+        slot = enqueue_point(database, study, point)
+    typer.echo(f"The point is in slot {slot} of study {study}. Train it with: lrsearch optimize {study}")
+
+
+def delete(
+    study: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    storage: StorageOption = None,
+) -> None:
+    """Delete a study with all its trials.
+
+    [b]Example[/]: lrsearch delete mnist-tpe --yes
+    """
+    from lrsearch.storage.studies import delete_study
+
+    with open_storage(storage) as database:
+        record, _spec = _stored(database, study)
+        ended = _summary(database, record)["ended"]
+        if not yes:
+            typer.confirm(f"Delete study {study!r} with its {ended} ended trials?", abort=True)
+        delete_study(database, study)
+    typer.echo(f"Study {study} is deleted.")
+
+
+def _stored(database: "Database", name: str) -> tuple["StudyRecord", "StudySpec"]:
+    from lrsearch.service.studies import stored_spec
+    from lrsearch.storage.studies import find_study
+
+    record = find_study(database, name)
+    return record, stored_spec(record)
+
+
+def _summary(database: "Database", record: "StudyRecord") -> dict[str, object]:
+    from collections import Counter
+
+    from lrsearch.storage.trials import trial_records
+
+    records = trial_records(database, record)
+    states = Counter("diverged" if trial.diverged else trial.state for trial in records)
+    values = [trial.value for trial in records if trial.state == "COMPLETE" and trial.value is not None]
+    return {
+        "name": record.name,
+        "task": record.spec["task"],
+        "sampler": record.spec["sampler"],
+        "ended": sum(trial.state in {"COMPLETE", "PRUNED", "FAIL"} for trial in records),
+        "trials": record.spec["trials"],
+        "states": dict(states),
+        "best_value": min(values, default=None),
+        "created_at": str(record.created_at),
+    }
+
+
+def _added(text: str) -> int:
+    if not text.removeprefix("+").isdecimal():
+        raise SpecError(f"--trials of extend is the number of trials to add, such as +50, but got {text!r}")
+    return int(text)
+
+
+def _key_and_value(text: str) -> tuple[str, "Scalar"]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise SpecError(f"a value is given as KEY=VALUE, such as lr=0.1, but got {text!r}")
+    for read in (int, float):
+        try:
+            return key, read(value)
+        except ValueError:
+            continue
+    return key, {"true": True, "false": False}.get(value.lower(), value)

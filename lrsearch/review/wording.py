@@ -1,0 +1,105 @@
+"""Hyperparameters in words, and as the lines of PyTorch that they mean."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.schedules import Hyperparameters, PyTorchScheduler, Schedule, kind_named
+
+_PACKAGE = "torch.optim.lr_scheduler"
+_DEFAULTS: Mapping[str, Any] = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+
+
+def number(value: float | None) -> str:
+    """Return a number as short as it may be, four digits at the most."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def described(hyperparameters: Hyperparameters) -> str:
+    """Return hyperparameters in one line, such as ``lr 0.1, StepLR(gamma 0.1), warm-up 5%``."""
+    usual = {knob.name: knob.usual for knob in kind_named(hyperparameters.kind).knobs if not _searched(knob)}
+    knobs = {name: value for name, value in hyperparameters.knobs.items() if usual.get(name) != value}
+    parts = [f"lr {number(hyperparameters.lr)}", hyperparameters.kind + _in_brackets(knobs)]
+    if hyperparameters.warmup_fraction:
+        parts.append(f"warm-up {hyperparameters.warmup_fraction:.1%}")
+    changed = {n: v for n, v in hyperparameters.optimizer.items() if _DEFAULTS.get(n) != v}
+    return ", ".join([*parts, *(f"{name} {_short(value)}" for name, value in changed.items())])
+
+
+def pytorch_lines(
+    optimizer: str, hyperparameters: Hyperparameters, epochs: int, steps_per_epoch: int
+) -> list[str]:
+    """Return the lines of PyTorch that build a trial's optimizer and scheduler.
+
+    Args:
+        optimizer: its class in ``torch.optim``.
+        hyperparameters: of the trial.
+        epochs: length of the run.
+        steps_per_epoch: optimizer updates in an epoch.
+    """
+    schedule = Schedule(hyperparameters, epochs, steps_per_epoch)
+    arguments = ", ".join(
+        ["model.parameters()", f"lr={hyperparameters.lr!r}", *_optimizer_arguments(hyperparameters)]
+    )
+    lines = [f"optimizer = torch.optim.{optimizer}({arguments})"]
+    return lines + _scheduler_lines(schedule)
+
+
+def _scheduler_lines(schedule: Schedule) -> list[str]:
+    pytorch = schedule.pytorch()
+    if schedule.hyperparameters.kind == "constant":
+        lines, clock = [], "epoch"
+    elif pytorch.name is None:
+        text = schedule.kind.formula_text
+        return [
+            f"# PyTorch has no class for {schedule.kind.name}. Its factor on lr at step t of N:",
+            f"# {text}",
+            f"# {_in_brackets(schedule.hyperparameters.knobs)[1:-1]}, warm-up steps {pytorch.warmup_steps}",
+        ]
+    else:
+        lines, clock = [f"scheduler = {_call(pytorch)}"], pytorch.clock
+    if pytorch.warmup_steps and clock == "step":
+        return [*_sequential(pytorch), "# scheduler.step() after every update"]
+    if lines:
+        metric = "valid_loss" if pytorch.name == "ReduceLROnPlateau" else ""
+        lines.append(f"# scheduler.step({metric}) after every {'update' if clock == 'step' else 'epoch'}")
+    if pytorch.warmup_steps:
+        lines += [f"warmup = {_rise(pytorch)}", "# warmup.step() after every update"]
+    return lines
+
+
+def _sequential(pytorch: PyTorchScheduler) -> list[str]:
+    return [
+        f"warmup = {_rise(pytorch)}",
+        f"decay = {_call(pytorch)}",
+        f"scheduler = {_PACKAGE}.SequentialLR(optimizer, [warmup, decay], milestones=[{pytorch.warmup_steps - 1}])",
+    ]
+
+
+def _rise(pytorch: PyTorchScheduler) -> str:
+    steps = pytorch.warmup_steps
+    rise = f"start_factor=1 / {steps}, end_factor=1.0, total_iters={steps - 1}"
+    return f"{_PACKAGE}.LinearLR(optimizer, {rise})"
+
+
+def _call(pytorch: PyTorchScheduler) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in pytorch.arguments.items())
+    return f"{_PACKAGE}.{pytorch.name}(optimizer, {arguments})"
+
+
+def _optimizer_arguments(hyperparameters: Hyperparameters) -> list[str]:
+    knobs = dict(hyperparameters.optimizer)
+    betas = [f"betas=({knobs.pop('beta1')!r}, {knobs.pop('beta2')!r})"] if "beta1" in knobs else []
+    return betas + [f"{name}={value!r}" for name, value in knobs.items() if _DEFAULTS.get(name) != value]
+
+
+def _searched(knob: Any) -> bool:
+    return not isinstance(knob.default, int | float | str)
+
+
+def _in_brackets(knobs: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{name} {_short(value)}" for name, value in knobs.items())
+    return f"({inside})" if inside else ""
+
+
+def _short(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)

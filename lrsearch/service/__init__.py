@@ -1,0 +1,1 @@
+"""The service: studies that are opened, run by workers and widened."""

@@ -1,0 +1,86 @@
+"""What a running search shows of itself: frozen values, one per epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lrsearch.results import TrialResult
+from lrsearch.schedules import Hyperparameters
+
+
+class StopReason(Enum):
+    """Why a run of a study ended."""
+
+    BUDGET = "all trials have ended"
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "the timeout was reached"
+    NO_GAIN = "the last trials brought no gain"
+    FAILURES = "trials keep failing"
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A lane as it is shown.
+
+    Args:
+        number: of the trial in its study.
+        hyperparameters: what it trains with.
+        epoch: epochs trained so far.
+        valid_loss: after the last of them, or None.
+    """
+
+    number: int
+    hyperparameters: Hyperparameters
+    epoch: int = 0
+    valid_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that has just ended.
+
+    Args:
+        number: of the trial in its study.
+        hyperparameters: what it trained with.
+        result: how it ended.
+    """
+
+    number: int
+    hyperparameters: Hyperparameters
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a study stands after an epoch.
+
+    Args:
+        trials: budget of the study.
+        epochs: epochs of a whole trial.
+        ended: number of trials that ended, by outcome, and ``diverged`` among the pruned ones.
+        running: this worker's lanes.
+        best: the best complete trial so far, or None.
+        last_failure: reason of the last trial that failed, or None.
+        news: trials that ended in this epoch.
+        elapsed_s: wall time of this run.
+        remaining_s: estimated time left, or None while unknown.
+        waiting: only other workers have trials left; this one waits for them, or for their leases' end.
+        stopped: why the run ended, on its last value.
+    """
+
+    trials: int
+    epochs: int
+    ended: Mapping[str, int]
+    running: tuple[RunningTrial, ...] = ()
+    best: EndedTrial | None = None
+    last_failure: str | None = None
+    news: tuple[EndedTrial, ...] = field(default=())
+    elapsed_s: float = 0.0
+    remaining_s: float | None = None
+    waiting: bool = False
+    stopped: StopReason | None = None
+
+    @property
+    def ended_trials(self) -> int:
+        """Number of trials that ended, however they did."""
+        return sum(count for outcome, count in self.ended.items() if outcome != "diverged")

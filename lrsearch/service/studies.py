@@ -1,0 +1,152 @@
+"""Opens, widens and fills studies: what happens to a study before and between its runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsearch.errors import SpecError
+from lrsearch.parameters import Range, Scalar
+from lrsearch.search.first_trials import first_trials
+from lrsearch.search.samplers import grid_size
+from lrsearch.search.space import distribution
+from lrsearch.spec import StudySpec, check_same_study, resolve, search_space, spec_from
+from lrsearch.storage.database import Database
+from lrsearch.storage.slots import Slots
+from lrsearch.storage.studies import StudyRecord, create_study, find_study, list_studies, replace_spec
+from lrsearch.tasks.catalogue import task_info
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A stored study, ready to run.
+
+    Args:
+        record: where it is stored.
+        spec: its resolved specification, with the ``[run]`` part of now.
+        notes: what was decided on opening it and the user should know.
+    """
+
+    record: StudyRecord
+    spec: StudySpec
+    notes: tuple[str, ...] = field(default=())
+
+
+def resolved(spec: StudySpec) -> StudySpec:
+    """Return a specification with its task's defaults written out and every rule checked.
+
+    Raises:
+        UnknownNameError: if the task, a kind or a knob does not exist.
+        SpecError: if a rule is broken.
+    """
+    task = task_info(spec.task)
+    complete = resolve(spec, task.epochs, task.batch_size)
+    if complete.sampler == "grid":
+        _check_grid(complete)
+    return complete
+
+
+def open_study(database: Database, spec: StudySpec, *, trials_given: bool = False) -> OpenStudy:
+    """Create a study, or open the one of that name to go on with it.
+
+    Args:
+        database: where it is stored.
+        spec: resolved.
+        trials_given: whether the user named the budget; a file's may be smaller than the stored one.
+
+    Raises:
+        StudyConflictError: if a study of that name has another specification.
+        SpecError: if the budget that was asked for is smaller than the stored one.
+    """
+    if spec.name in {record.name for record in list_studies(database)}:
+        return _reopen(database, find_study(database, spec.name), spec, trials_given=trials_given)
+    record = create_study(database, spec.name, spec.identity(), spec.trials)
+    first = first_trials(spec)
+    slots = Slots(database, record.uuid)
+    for point in list(first.points.values())[: spec.trials]:
+        slots.enqueue(point)
+    dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
+    return OpenStudy(record, spec, dropped)
+
+
+def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """Return the specification that a study was created with, resolved, with some options changed."""
+    return resolved(spec_from({**record.spec, "name": record.name}, f"study {record.name!r}", overrides))
+
+
+def extend(
+    database: Database, name: str, *, trials: int, lr_low: float | None = None, lr_high: float | None = None
+) -> StudySpec:
+    """Widen a study's budget or its learning rates; all trials are kept.
+
+    Args:
+        database: where it is stored.
+        name: of the study.
+        trials: trials to add, at least 0.
+        lr_low: new lower bound of lr, at most the old one.
+        lr_high: new upper bound of lr, at least the old one.
+
+    Raises:
+        UnknownNameError: if there is no such study.
+        SpecError: if bounds would shrink, or lr is not searched in a range.
+    """
+    if trials < 0:
+        raise SpecError(f"a study's budget can only grow, but got {trials:+d} trials")
+    record = find_study(database, name)
+    spec = stored_spec(record)
+    wider = spec.replace(trials=spec.trials + trials)
+    if lr_low is not None or lr_high is not None:
+        wider = wider.replace(
+            space={**wider.space.model_dump(), "lr": _wider(spec.space.lr, lr_low, lr_high)}
+        )
+    wider = resolved(wider)
+    if wider.space.lr != spec.space.lr:
+        study_id = database.optuna_storage.get_study_id_from_name(record.name)
+        database.optuna_storage.widen_distribution(study_id, "lr", distribution(wider.space.lr))
+    replace_spec(database, record.uuid, wider.identity())
+    Slots(database, record.uuid).grow(wider.trials)
+    return wider
+
+
+def enqueue(database: Database, name: str, point: Mapping[str, Scalar]) -> int:
+    """Put a point, complete or in part, into the next free slot of a study and return the slot's index.
+
+    Raises:
+        UnknownNameError: if there is no such study.
+        SpecError: if the point lies outside the study's space, or no slot is free.
+    """
+    record = find_study(database, name)
+    search_space(stored_spec(record)).check_part(point)
+    slot = Slots(database, record.uuid).enqueue(dict(point))
+    if slot is None:
+        raise SpecError(
+            f"study {name!r} has no free slot left; add some: lrsearch extend {name!r} --trials +1"
+        )
+    return slot
+
+
+def _reopen(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> OpenStudy:
+    check_same_study(record.spec, spec)
+    stored = int(record.spec["trials"])
+    if spec.trials < stored and trials_given:
+        raise SpecError(
+            f"a study's budget can only grow: {spec.name!r} has {stored} trials, got {spec.trials}"
+        )
+    if spec.trials > stored:
+        replace_spec(database, record.uuid, spec.identity())
+        Slots(database, record.uuid).grow(spec.trials)
+    return OpenStudy(record, spec.replace(trials=max(stored, spec.trials)))
+
+
+def _check_grid(spec: StudySpec) -> None:
+    size = grid_size(search_space(spec))
+    if spec.trials > size:
+        raise SpecError(f"trials must be at most the grid's {size} points, but got {spec.trials}")
+
+
+def _wider(lr: Any, low: float | None, high: float | None) -> Range:
+    if not isinstance(lr, Range):
+        raise SpecError(f"only a range of lr can be widened, but this study has lr = {lr}")
+    wider = Range(low if low is not None else lr.low, high if high is not None else lr.high, lr.log)
+    if wider.low > lr.low or wider.high < lr.high:
+        raise SpecError(f"bounds of lr can only be widened: {lr} does not lie within {wider}")
+    return wider
