@@ -145,7 +145,7 @@ class Search:
             n_trials=self._spec.trials,
             point=claim.point,
         )
-        number, point = ask(self._study, sampler, self._space)
+        number, point = ask(self._study, sampler, self._space, claim.slot)
         if not self._slots.bind(claim, number, self._space.searched_part(point)):
             return None
         return self._lane(claim, number, point)
