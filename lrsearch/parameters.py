@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrsearch.errors import SpecError
+from lrsearch.errors import SpecError, suggestion
 
 Scalar = float | int | str | bool
 
@@ -23,7 +23,8 @@ class Range:
         points: number of evenly spaced values that a grid takes from it, or None.
 
     Raises:
-        SpecError: if the bounds are reversed, not finite, or not positive on a log scale.
+        SpecError: if the bounds are reversed, not finite, not positive on a log scale, or not whole where
+            only whole numbers belong to the range.
     """
 
     low: float
@@ -39,6 +40,8 @@ class Range:
             raise SpecError(f"low <= high must hold, but got low = {self.low}, high = {self.high}")
         if self.log and self.low <= 0:
             raise SpecError(f"a log scale needs low > 0, but got low = {self.low}")
+        if self.integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise SpecError(f"whole numbers need whole bounds, but got low = {self.low}, high = {self.high}")
         if self.points is not None and self.points < 1:
             raise SpecError(f"points must be at least 1, but got {self.points}")
 
@@ -49,24 +52,22 @@ class Range:
         return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
 
     def at(self, position: float) -> float | int:
-        """Return the value at a position in [0, 1]; whole numbers share it in equal parts."""
-        if self.integer:
-            count = int(self.high) - int(self.low) + 1
-            return int(self.low) + min(int(position * count), count - 1)
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        value = low + position * (high - low)
-        return min(max(math.exp(value) if self.log else value, self.low), self.high)
+        """Return the value at a position in [0, 1].
+
+        Whole numbers share it in equal parts; on a log scale each takes the part around its logarithm.
+        """
+        start, end = self._ends()
+        value = start + position * (end - start)
+        value = min(max(math.exp(value) if self.log else value, self.low), self.high)
+        return math.floor(value + 0.5) if self.integer else float(value)
 
     def position(self, value: Scalar) -> float:
         """Return the position in [0, 1] of a value: the inverse of :meth:`at`."""
-        number = float(value)
-        if self.integer:
-            return (number - self.low + 0.5) / (self.high - self.low + 1)
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        return 0.5 if high == low else (self._scaled(number) - low) / (high - low)
+        start, end = self._ends()
+        return 0.5 if start == end else (self._scaled(float(value)) - start) / (end - start)
 
     def grid(self) -> tuple[Scalar, ...]:
-        """Return the values that a grid takes: ``points`` of them, or every whole number."""
+        """Return the values that a grid takes: at most ``points`` of them, or every whole number."""
         if self.points is None:
             if not self.integer:
                 raise SpecError("a grid needs a list of values, or points = n beside low and high")
@@ -75,13 +76,16 @@ class Range:
             return (self.at(0.5),)
         space = np.geomspace if self.log else np.linspace
         values = [float(value) for value in space(self.low, self.high, self.points)]
-        if self.integer:
-            return tuple(sorted({round(value) for value in values}))
-        return tuple(values)
+        return tuple(dict.fromkeys(round(value) if self.integer else value for value in values))
 
     def __str__(self) -> str:
         scale = ", log scale" if self.log else ", whole numbers" if self.integer else ""
         return f"{self.low:g}..{self.high:g}{scale}"
+
+    def _ends(self) -> tuple[float, float]:
+        """Return where positions 0 and 1 lie on the scale: half a unit beyond the outer whole numbers."""
+        margin = 0.5 if self.integer else 0.0
+        return self._scaled(self.low - margin), self._scaled(self.high + margin)
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.log else float(value)
@@ -159,6 +163,9 @@ class Condition:
         """Return whether the parent exists in a point and has one of the values."""
         return self.parent in point and point[self.parent] in self.values
 
+    def __str__(self) -> str:
+        return f"{self.parent} is {' or '.join(sorted(map(str, self.values)))}"
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -223,6 +230,28 @@ class SearchSpace:
             if whole[name] != value:
                 raise SpecError(f"{name} is fixed to {whole[name]!r} in this study, but got {value!r}")
         return whole
+
+    def check_part(self, part: Mapping[str, Scalar]) -> None:
+        """Refuse a part of a point that no whole point of the space contains.
+
+        Raises:
+            SpecError: if a name is unknown, a value is outside its range or differs from the fixed one, or a
+                parameter stands there without the parent's value under which it exists.
+        """
+        parameters = {parameter.name: parameter for parameter in self.parameters}
+        known: dict[str, Scalar] = dict(part)
+        for each in self.parameters:
+            if not isinstance(each.domain, Range | Choice):
+                known[each.name] = each.domain
+        for name, value in part.items():
+            if name not in parameters:
+                raise SpecError(f"unknown parameter {name!r}.{suggestion(name, parameters)}")
+            parameter = parameters[name]
+            if parameter.fixed and value != parameter.domain:
+                raise SpecError(f"{name} is fixed to {parameter.domain!r} in this study, but got {value!r}")
+            self._value(parameter, part)
+            if not parameter.exists_in(known):
+                raise SpecError(f"{name} exists only where {parameter.condition}; give that value too")
 
     def searched_part(self, point: Mapping[str, Scalar]) -> Point:
         """Return the values of a point that are searched: what Optuna stores."""

@@ -13,11 +13,11 @@ from lrsearch.errors import InputError, LrsearchError, StudyStoppedError
 EXIT_INTERNAL = 1
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 3
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="lrsearch",
-    help="Finds the learning rate and the learning-rate schedule that train your PyTorch model best.",
+    help="Finds the learning rate and the learning-rate schedule that train your PyTorch model best.\n\n"
+    "[b]Example[/]: lrsearch optimize digits-tpe",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -47,13 +47,13 @@ for module in (optimize, studies, data, database):
 def main() -> None:
     """Run the command line; a user's mistake ends in a few lines, never in a traceback."""
     try:
-        app()
+        app(prog_name="lrsearch")
     except LrsearchError as error:
         _explain(error)
         sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(optimize.EXIT_INTERRUPTED)
 
 
 def _explain(error: LrsearchError) -> None:

@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(tasks)
     app.command()(schedules)
-    group = typer.Typer(help="Data sets.", no_args_is_help=True)
+    group = typer.Typer(help="Data sets.\n\n[b]Example[/]: lrsearch data fetch mnist", no_args_is_help=True)
     group.command()(fetch)
     group.callback()(lambda: None)  # keeps the group although it has one command
     app.add_typer(group, name="data")
@@ -22,19 +22,15 @@ def tasks() -> None:
 
     [b]Example[/]: lrsearch tasks
     """
-    from rich.console import Console
-    from rich.table import Table
-
+    from lrsearch.cli.table import print_table
     from lrsearch.tasks import task_info, task_names
 
-    table = Table(
-        "task", "what", "batch size", "epochs", "data", box=None, header_style="bold", padding=(0, 2, 0, 0)
-    )
+    rows = []
     for name in task_names():
         info = task_info(name)
         source = f"downloads {info.dataset}" if info.needs_download else "bundled"
-        table.add_row(name, info.summary, str(info.batch_size), str(info.epochs), source)
-    Console().print(table)
+        rows.append((name, info.summary, info.batch_size, info.epochs, source))
+    print_table(("task", "what", "batch size", "epochs", "data"), rows)
 
 
 def schedules() -> None:
@@ -47,7 +43,7 @@ def schedules() -> None:
 
     from lrsearch.schedules import DEFAULT_KINDS, KINDS
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(
         "Factor on the peak lr; E epochs of n steps, N = E n; e the epoch, t the step, both from 0."
     )

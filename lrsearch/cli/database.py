@@ -8,7 +8,11 @@ from lrsearch.errors import DatabaseSetupError
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="The database: tables and their revision.", no_args_is_help=True)
+    group = typer.Typer(
+        help="The database: its tables and their revision. Keep passwords out of the command line: "
+        "give their URL in [b]LRSEARCH_STORAGE[/].\n\n[b]Example[/]: lrsearch db check",
+        no_args_is_help=True,
+    )
     group.command()(upgrade)
     group.command()(check)
     app.add_typer(group, name="db")

@@ -27,6 +27,10 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Show what the user should know before the search begins."""
+        ...
+
     def show(self, progress: Progress) -> None:
         """Show where the study stands."""
         ...
@@ -47,6 +51,9 @@ class _Closing:
 class QuietDisplay(_Closing):
     """Shows nothing."""
 
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
     def show(self, progress: Progress) -> None:
         """Do nothing."""
 
@@ -58,6 +65,10 @@ class PlainDisplay(_Closing):
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._waited = False
 
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False)
+
     def show(self, progress: Progress) -> None:
         """Print the trials that have just ended."""
         for trial in progress.news:
@@ -68,12 +79,16 @@ class PlainDisplay(_Closing):
 
 
 class JsonDisplay(_Closing):
-    """A JSON object a line: ``epoch`` for each lane, ``trial`` for each end, ``stopped`` at the last."""
+    """A JSON object a line: ``note``, ``epoch`` for a lane, ``trial`` for an end, ``stopped`` at the last."""
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        _print_json("note", text=text)
 
     def show(self, progress: Progress) -> None:
         """Print what has happened since the last call."""
         for lane in progress.running:
-            if lane.epoch:
+            if lane.epoch and progress.stopped is None:  # the last value repeats the lanes that were left
                 _print_json("epoch", trial=lane.number, epoch=lane.epoch, valid_loss=lane.valid_loss)
         for trial in progress.news:
             result = trial.result
@@ -111,6 +126,10 @@ class LiveDisplay:
     ) -> None:
         self._live.stop()
 
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._live.console.print(text, markup=False, highlight=False)
+
     def show(self, progress: Progress) -> None:
         """Redraw."""
         for trial in progress.news:
@@ -138,7 +157,8 @@ def _ended_line(trial: EndedTrial) -> str:
     reason = f"  ({result.reason})" if result.reason else ""
     value = number(result.value)
     epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
-    return f"trial {trial.number:>3}  {state:<8}  {value:>7}  {epochs:>9}  {described(trial.hyperparameters)}{reason}"
+    words = described(trial.hyperparameters)
+    return f"trial {trial.number:>3}  {state:<8}  {value:>7}  {epochs:>9}  {words}{reason}"
 
 
 def _standing(progress: Progress) -> str:

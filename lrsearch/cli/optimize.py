@@ -1,19 +1,18 @@
 """``lrsearch optimize``: runs a study to its budget."""
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import DataDirOption, StorageOption, open_storage
+from lrsearch.cli.parameters import DataDirOption, StorageOption, command, open_storage
 from lrsearch.errors import SpecError, StudyStoppedError, UnknownNameError
+
+EXIT_INTERRUPTED = 130
 
 if TYPE_CHECKING:
     from lrsearch.cli.display import Display
     from lrsearch.service.progress import Progress
-    from lrsearch.service.studies import OpenStudy
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
 
@@ -38,9 +37,10 @@ def optimize(
     file_or_study: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE_OR_STUDY]",
-            help="A study file, a stored study's name, or the name of a study that comes with lrsearch.",
-            show_default="mnist-tpe",
+            metavar="FILE_OR_STUDY",
+            help="A study file, a stored study's name, or the name of a study that comes with lrsearch; "
+            "else mnist-tpe.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Store the study under this name.")] = None,
@@ -78,9 +78,12 @@ def optimize(
     overrides = {key: value for key, value in given.items() if value is not None}
     with open_storage(storage) as database:
         spec = _find_spec(database, file_or_study, overrides)
-        last = _run(
-            database, spec, data_dir, choose_display(quiet=quiet, log_format=log_format), trials is not None
-        )
+        display = choose_display(quiet=quiet, log_format=log_format)
+        try:
+            last = _run(database, spec, data_dir, display, trials is not None)
+        except KeyboardInterrupt:
+            _tell_how_to_go_on("interrupted", spec, storage)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
             _print_result(database, spec, last)
     _leave(last, spec, storage)
@@ -95,21 +98,25 @@ def _lanes(option: str | None) -> int | str | None:
 
 
 def _find_spec(database: "Database", file_or_study: str | None, overrides: dict[str, Any]) -> "StudySpec":
-    from lrsearch.service.studies import resolved, stored_spec
-    from lrsearch.spec import read_spec
+    from lrsearch.service.studies import resolved
+    from lrsearch.spec import blamed_on, read_spec, spec_from
     from lrsearch.spec.shipped import DEFAULT_STUDY, shipped_studies
     from lrsearch.storage.studies import list_studies
 
     wanted = file_or_study or DEFAULT_STUDY
-    if wanted.endswith(".toml") or Path(wanted).is_file():
-        return resolved(read_spec(Path(wanted), overrides))
     stored = {record.name: record for record in list_studies(database)}
-    if wanted in stored:
-        return stored_spec(stored[wanted], overrides)
     shipped = shipped_studies()
-    if wanted in shipped:
-        return resolved(read_spec(shipped[wanted], overrides))
-    raise UnknownNameError("study", wanted, {*stored, *shipped})
+    if Path(wanted).is_file() or (wanted.endswith(".toml") and wanted not in stored):
+        source, spec = wanted, read_spec(Path(wanted), overrides)
+    elif wanted in stored:
+        source, content = f"study {wanted!r}", {**stored[wanted].spec, "name": wanted}
+        spec = spec_from(content, source, overrides)
+    elif wanted in shipped:
+        source, spec = str(shipped[wanted]), read_spec(shipped[wanted], overrides)
+    else:
+        raise UnknownNameError("study", wanted, {*stored, *shipped})
+    with blamed_on(source, overrides):
+        return resolved(spec)
 
 
 def _run(
@@ -120,8 +127,9 @@ def _run(
     from lrsearch.service.studies import open_study
 
     search = prepare(database, spec, data_dir, lambda: open_study(database, spec, trials_given=trials_given))
-    _tell_notes(search.study, display)
     with stop_on_signal() as stop_requested, display:
+        for note in search.study.notes:
+            display.note(note)
         last = None
         for progress in search.run(stop_requested):
             display.show(progress)
@@ -131,52 +139,41 @@ def _run(
     return last
 
 
-def _tell_notes(study: "OpenStudy", display: "Display") -> None:
-    from lrsearch.cli.display import LiveDisplay, PlainDisplay
-
-    if isinstance(display, LiveDisplay | PlainDisplay):
-        for note in study.notes:
-            typer.echo(note, err=True)
-
-
 def _print_result(database: "Database", spec: "StudySpec", last: "Progress") -> None:
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
 
     counts = ", ".join(f"{count} {name.lower()}" for name, count in last.ended.items() if count)
     typer.echo(
-        f"Study {spec.name}: {last.ended_trials} of {last.trials} trials have ended ({counts or 'none yet'}); "
-        f"this run took {duration(last.elapsed_s)}."
+        f"Study {spec.name}: {last.ended_trials} of {last.trials} trials have ended "
+        f"({counts or 'none yet'}); this run took {duration(last.elapsed_s)}."
     )
     if last.best is not None:
         print_best(database, spec)
 
 
 def _leave(last: "Progress", spec: "StudySpec", storage: str | None) -> None:
+    """Say how to go on with a study that is not at its end, and leave with the exit code that says so."""
     from lrsearch.service.progress import StopReason
 
-    if last.stopped is StopReason.FAILURES:
-        reason = last.last_failure or "no reason was given"
+    all_failed = last.ended_trials > 0 and last.ended.get("FAIL", 0) == last.ended_trials
+    if last.stopped is StopReason.FAILURES or all_failed:
         raise StudyStoppedError(
-            f"the last trials of study {spec.name!r} have all failed, so it was stopped. The last reason: {reason}\n"
-            f"See them all: lrsearch trials {_quoted(spec, storage)}"
+            f"the last trials of study {spec.name!r} have all failed. "
+            f"The last reason: {last.last_failure or 'none was given'}\n"
+            f"See them all: {command('trials', spec.name, storage)}"
         )
+    if last.stopped is StopReason.NO_GAIN:
+        typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TIMEOUT}:
-        typer.echo(
-            f"Stopped: {last.stopped.value}. Trials that were running are released and keep their points.\n"
-            f"Go on with: lrsearch optimize {_quoted(spec, storage)}",
-            err=True,
-        )
+        _tell_how_to_go_on(last.stopped.value, spec, storage)
     if last.stopped is StopReason.INTERRUPTED:
-        raise typer.Exit(130)
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _quoted(spec: "StudySpec", storage: str | None) -> str:
-    from lrsearch.storage.address import masked
-
-    option = (
-        f" --storage {shlex.quote(masked(storage))}"
-        if storage and "LRSEARCH_STORAGE" not in os.environ
-        else ""
+def _tell_how_to_go_on(reason: str, spec: "StudySpec", storage: str | None) -> None:
+    typer.echo(
+        f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
+        f"Go on with: {command('optimize', spec.name, storage)}",
+        err=True,
     )
-    return shlex.quote(spec.name) + option

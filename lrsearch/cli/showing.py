@@ -1,13 +1,15 @@
 """Prints a study's best trial, and its best ten."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from lrsearch.cli.table import print_table
+from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
+    from lrsearch.parameters import SearchSpace
     from lrsearch.results import TrialRecord
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
@@ -21,12 +23,11 @@ def best_trial(database: "Database", spec: "StudySpec") -> "TrialRecord":
     Raises:
         SpecError: if no trial of the study is complete yet.
     """
-    from lrsearch.errors import SpecError
-
     ranked = ranked_trials(database, spec)
     if not ranked:
         raise SpecError(
-            f"study {spec.name!r} has no complete trial yet; go on: lrsearch optimize {spec.name!r}"
+            f"study {spec.name!r} has no complete trial yet; "
+            f"go on with: lrsearch optimize {shlex.quote(spec.name)}"
         )
     return ranked[0]
 
@@ -76,24 +77,26 @@ def steps_per_epoch(database: "Database", spec: "StudySpec") -> int | None:
 
 def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     """Print trials as a table."""
-    from lrsearch.review.wording import described, number
-    from lrsearch.schedules import Hyperparameters
+    from lrsearch.review.wording import number
     from lrsearch.spec import search_space
 
     space = search_space(spec)
-    table = Table(
-        "trial",
-        "state",
-        "value",
-        "epochs",
-        "hyperparameters",
-        box=None,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
-    )
+    rows = []
     for record in records:
         state = "DIVERGED" if record.diverged else record.state
-        words = described(Hyperparameters.from_point(space.complete(record.params))) if record.params else ""
         note = f" ({record.reason})" if record.reason else ""
-        table.add_row(str(record.number), state, number(record.value), str(record.epochs), Text(words + note))
-    Console(soft_wrap=False).print(table)
+        rows.append(
+            (record.number, state, number(record.value), record.epochs, _in_words(record, space) + note)
+        )
+    print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)
+
+
+def _in_words(record: "TrialRecord", space: "SearchSpace") -> str:
+    """Return a trial's hyperparameters; only what it has of them, if its point was never finished."""
+    from lrsearch.review.wording import described
+    from lrsearch.schedules import Hyperparameters
+
+    try:
+        return described(Hyperparameters.from_point(space.complete(record.params)))
+    except SpecError:
+        return ", ".join(f"{name} {value}" for name, value in record.params.items())

@@ -1,10 +1,10 @@
 """Commands that look at stored studies, widen them, or delete them."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, StudyArgument, open_storage
+from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (studies, show, best, trials, curves, extend, enqueue, delete):
-        app.command()(command)
+    for function in (studies, show, best, trials, curves, extend, enqueue, delete):
+        app.command()(function)
 
 
 def studies(
@@ -28,9 +28,7 @@ def studies(
 
     [b]Example[/]: lrsearch studies
     """
-    from rich.console import Console
-    from rich.table import Table
-
+    from lrsearch.cli.table import print_table
     from lrsearch.review.listing import as_json
     from lrsearch.review.wording import number
     from lrsearch.storage.studies import list_studies
@@ -43,28 +41,11 @@ def studies(
     if not rows:
         typer.echo("No study yet. Start one: lrsearch optimize digits-tpe")
         return
-    table = Table(
-        "study",
-        "task",
-        "sampler",
-        "ended",
-        "trials",
-        "best value",
-        box=None,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
+    fields = ("name", "task", "sampler", "ended", "trials")
+    print_table(
+        ("study", "task", "sampler", "ended", "trials", "best value"),
+        [(*(row[field] for field in fields), number(row["best_value"])) for row in rows],
     )
-    for row in rows:
-        cells = (
-            row["name"],
-            row["task"],
-            row["sampler"],
-            row["ended"],
-            row["trials"],
-            number(row["best_value"]),
-        )
-        table.add_row(*(str(cell) for cell in cells))
-    Console().print(table)
 
 
 def show(study: StudyArgument, storage: StorageOption = None) -> None:
@@ -130,7 +111,7 @@ def trials(
     [b]Example[/]: lrsearch trials mnist-tpe --format csv
     """
     from lrsearch.cli.showing import print_trials
-    from lrsearch.review.listing import as_csv, as_json, trial_rows
+    from lrsearch.review.listing import TRIAL_FIELDS, as_csv, as_json, trial_rows
     from lrsearch.storage.trials import trial_records
 
     with open_storage(storage) as database:
@@ -140,7 +121,7 @@ def trials(
         print_trials(records, spec)
     else:
         rows = trial_rows(records)
-        typer.echo(as_json(rows) if format == "json" else as_csv(rows), nl=format == "json")
+        typer.echo(as_json(rows) if format == "json" else as_csv(rows, TRIAL_FIELDS), nl=format == "json")
 
 
 def curves(
@@ -152,13 +133,13 @@ def curves(
 
     [b]Example[/]: lrsearch curves mnist-tpe --format json
     """
-    from lrsearch.review.listing import as_csv, as_json, curve_rows
+    from lrsearch.review.listing import CURVE_FIELDS, as_csv, as_json, curve_rows
     from lrsearch.storage.epochs import curves as stored_curves
 
     with open_storage(storage) as database:
         record, _spec = _stored(database, study)
         rows = curve_rows(stored_curves(database, record.uuid))
-    typer.echo(as_json(rows) if format == "json" else as_csv(rows), nl=format == "json")
+    typer.echo(as_json(rows) if format == "json" else as_csv(rows, CURVE_FIELDS), nl=format == "json")
 
 
 def extend(
@@ -180,7 +161,7 @@ def extend(
     with open_storage(storage) as database:
         spec = extend_study(database, study, trials=added, lr_low=lr_low, lr_high=lr_high)
     typer.echo(f"Study {spec.name} now has {spec.trials} trials and lr in {spec.space.lr}.")
-    typer.echo(f"Go on with: lrsearch optimize {spec.name}")
+    typer.echo(f"Go on with: {command('optimize', spec.name, storage)}")
 
 
 def enqueue(
@@ -196,10 +177,12 @@ def enqueue(
     """
     from lrsearch.service.studies import enqueue as enqueue_point
 
-    point = dict(_key_and_value(text) for text in values)
+    point = _point(values)
     with open_storage(storage) as database:
         slot = enqueue_point(database, study, point)
-    typer.echo(f"The point is in slot {slot} of study {study}. Train it with: lrsearch optimize {study}")
+    typer.echo(
+        f"The point is in slot {slot} of study {study}. Train it with: {command('optimize', study, storage)}"
+    )
 
 
 def delete(
@@ -216,10 +199,23 @@ def delete(
     with open_storage(storage) as database:
         record, _spec = _stored(database, study)
         ended = _summary(database, record)["ended"]
-        if not yes:
-            typer.confirm(f"Delete study {study!r} with its {ended} ended trials?", abort=True)
+        if not yes and not _agreed(f"Delete study {study!r} with its {ended} ended trials?"):
+            typer.echo("Nothing was deleted.")
+            return
         delete_study(database, study)
     typer.echo(f"Study {study} is deleted.")
+
+
+def _agreed(question: str) -> bool:
+    """Ask, and return whether the answer was yes.
+
+    Raises:
+        SpecError: if nobody can answer.
+    """
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        raise SpecError("nothing was deleted, because nobody answered; to delete unasked: --yes") from None
 
 
 def _stored(database: "Database", name: str) -> tuple["StudyRecord", "StudySpec"]:
@@ -230,7 +226,7 @@ def _stored(database: "Database", name: str) -> tuple["StudyRecord", "StudySpec"
     return record, stored_spec(record)
 
 
-def _summary(database: "Database", record: "StudyRecord") -> dict[str, object]:
+def _summary(database: "Database", record: "StudyRecord") -> dict[str, Any]:
     from collections import Counter
 
     from lrsearch.storage.trials import trial_records
@@ -254,6 +250,15 @@ def _added(text: str) -> int:
     if not text.removeprefix("+").isdecimal():
         raise SpecError(f"--trials of extend is the number of trials to add, such as +50, but got {text!r}")
     return int(text)
+
+
+def _point(texts: list[str]) -> dict[str, "Scalar"]:
+    pairs = [_key_and_value(text) for text in texts]
+    keys = [key for key, _value in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SpecError(f"a key may stand only once, but got {key!r} {keys.count(key)} times")
+    return dict(pairs)
 
 
 def _key_and_value(text: str) -> tuple[str, "Scalar"]:

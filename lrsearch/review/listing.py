@@ -12,38 +12,27 @@ from lrsearch.results import EpochResult, TrialRecord
 Row = dict[str, Any]
 
 
+TRIAL_FIELDS = (
+    "number",
+    "state",
+    "value",
+    "diverged",
+    "params",
+    "epochs",
+    "started_at",
+    "finished_at",
+)
+CURVE_FIELDS = ("trial", "epoch", "train_loss", "valid_loss", "metrics", "lr", "seconds")
+
+
 def trial_rows(records: Iterable[TrialRecord]) -> list[Row]:
     """Return a row per trial; times are UTC in ISO 8601."""
-    return [
-        {
-            "number": record.number,
-            "state": record.state,
-            "value": record.value,
-            "diverged": record.diverged,
-            "params": dict(record.params),
-            "epochs": record.epochs,
-            "started_at": record.started_at,
-            "finished_at": record.finished_at,
-            "reason": record.reason,
-        }
-        for record in records
-    ]
+    return [_row(record, TRIAL_FIELDS) for record in records]
 
 
 def curve_rows(results: Iterable[EpochResult]) -> list[Row]:
     """Return a row per trial and epoch (from 1); lr is that of the epoch's last update."""
-    return [
-        {
-            "trial": result.trial,
-            "epoch": result.epoch,
-            "train_loss": result.train_loss,
-            "valid_loss": result.valid_loss,
-            "metrics": dict(result.metrics),
-            "lr": result.lr,
-            "seconds": result.seconds,
-        }
-        for result in results
-    ]
+    return [_row(result, CURVE_FIELDS) for result in results]
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -51,12 +40,16 @@ def as_json(rows: Sequence[Row]) -> str:
     return json.dumps(finite(rows), indent=2, allow_nan=False)
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV with a header; nested values get columns of their own, such as ``params.lr``."""
+def as_csv(rows: Sequence[Row], fields: Sequence[str]) -> str:
+    """Return rows as CSV; nested values get columns of their own, such as ``params.lr``.
+
+    Args:
+        rows: all with the same fields.
+        fields: their names, in the order of the columns; the header stands even above no rows.
+    """
     flat = [_flatten(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, _columns(rows, fields), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
@@ -71,6 +64,20 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
+
+
+def _row(record: Any, fields: Iterable[str]) -> Row:
+    values = {name: getattr(record, name) for name in fields}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def _columns(rows: Sequence[Row], fields: Sequence[str]) -> list[str]:
+    """Return the columns; those of a nested field stand together, in its place."""
+    columns: dict[str, None] = {}
+    for field in fields:
+        for row in rows or [{field: None}]:
+            columns.update(dict.fromkeys(_flatten({field: row[field]})))
+    return list(columns)
 
 
 def _flatten(row: Mapping[str, Any], prefix: str = "") -> Row:

@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.schedules import Hyperparameters, PyTorchScheduler, Schedule, kind_named
+from lrsearch.spec import OPTIMIZERS
 
 _PACKAGE = "torch.optim.lr_scheduler"
-_DEFAULTS: Mapping[str, Any] = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+_UNSAID: Mapping[str, Any] = {
+    "momentum": 0.0,
+    "dampening": 0.0,
+    "weight_decay": 0.0,
+    "nesterov": False,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+}
 
 
 def number(value: float | None) -> str:
@@ -21,7 +30,7 @@ def described(hyperparameters: Hyperparameters) -> str:
     parts = [f"lr {number(hyperparameters.lr)}", hyperparameters.kind + _in_brackets(knobs)]
     if hyperparameters.warmup_fraction:
         parts.append(f"warm-up {hyperparameters.warmup_fraction:.1%}")
-    changed = {n: v for n, v in hyperparameters.optimizer.items() if _DEFAULTS.get(n) != v}
+    changed = {name: value for name, value in hyperparameters.optimizer.items() if _UNSAID.get(name) != value}
     return ", ".join([*parts, *(f"{name} {_short(value)}" for name, value in changed.items())])
 
 
@@ -37,10 +46,8 @@ def pytorch_lines(
         steps_per_epoch: optimizer updates in an epoch.
     """
     schedule = Schedule(hyperparameters, epochs, steps_per_epoch)
-    arguments = ", ".join(
-        ["model.parameters()", f"lr={hyperparameters.lr!r}", *_optimizer_arguments(hyperparameters)]
-    )
-    lines = [f"optimizer = torch.optim.{optimizer}({arguments})"]
+    arguments = [f"lr={hyperparameters.lr!r}", *_optimizer_arguments(optimizer, hyperparameters)]
+    lines = [f"optimizer = torch.optim.{optimizer}(model.parameters(), {', '.join(arguments)})"]
     return lines + _scheduler_lines(schedule)
 
 
@@ -68,10 +75,11 @@ def _scheduler_lines(schedule: Schedule) -> list[str]:
 
 
 def _sequential(pytorch: PyTorchScheduler) -> list[str]:
+    both = f"optimizer, [warmup, decay], milestones=[{pytorch.warmup_steps - 1}]"
     return [
         f"warmup = {_rise(pytorch)}",
         f"decay = {_call(pytorch)}",
-        f"scheduler = {_PACKAGE}.SequentialLR(optimizer, [warmup, decay], milestones=[{pytorch.warmup_steps - 1}])",
+        f"scheduler = {_PACKAGE}.SequentialLR({both})",
     ]
 
 
@@ -86,10 +94,12 @@ def _call(pytorch: PyTorchScheduler) -> str:
     return f"{_PACKAGE}.{pytorch.name}(optimizer, {arguments})"
 
 
-def _optimizer_arguments(hyperparameters: Hyperparameters) -> list[str]:
+def _optimizer_arguments(optimizer: str, hyperparameters: Hyperparameters) -> list[str]:
+    """Return the arguments that differ from PyTorch's defaults for this optimizer, betas in any case."""
     knobs = dict(hyperparameters.optimizer)
     betas = [f"betas=({knobs.pop('beta1')!r}, {knobs.pop('beta2')!r})"] if "beta1" in knobs else []
-    return betas + [f"{name}={value!r}" for name, value in knobs.items() if _DEFAULTS.get(name) != value]
+    usual = {name: knob.usual for name, knob in OPTIMIZERS[optimizer].knobs.items()}
+    return betas + [f"{name}={value!r}" for name, value in knobs.items() if usual.get(name) != value]
 
 
 def _searched(knob: Any) -> bool:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from lrsearch.errors import UnknownNameError
 
+ROUNDING = 1e-9  # 47 x (6 / 47) counts as 6
+
 Losses = Mapping[int, Mapping[int, float]]
 
 
@@ -58,7 +60,7 @@ class RungPruner:
         if len(rivals) < self.least_trials:
             return False
         better = sum(rival < loss for rival in rivals)
-        return better >= max(1, int(len(rivals) * self.rungs[epoch]))
+        return better >= max(1, int(len(rivals) * self.rungs[epoch] + ROUNDING))
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def latest(losses: Losses, trial: int) -> tuple[int, float]:
     return epoch, curve.get(epoch, math.inf)
 
 
+PRUNERS = ("asha", "median", "first-epochs", "none")
 REDUCTION_FACTOR = 3
 FINISHED_PART = 8  # first-epochs finishes one trial in so many
 
@@ -111,7 +114,9 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
     Raises:
         UnknownNameError: if there is no such pruner.
     """
-    first_epoch = math.ceil(largest_warmup_fraction * epochs) + 1
+    if name not in PRUNERS:
+        raise UnknownNameError("pruner", name, PRUNERS)
+    first_epoch = math.ceil(largest_warmup_fraction * epochs - ROUNDING) + 1
     if name == "none" or first_epoch >= epochs:
         return NoPruner()
     if name == "asha":
@@ -119,10 +124,8 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
         return RungPruner(dict.fromkeys(rungs, 1 / REDUCTION_FACTOR), 2 * REDUCTION_FACTOR)
     if name == "median":
         return MedianPruner(first_epoch, least_trials=5)
-    if name == "first-epochs":
-        finished = max(1, round(trials / FINISHED_PART))
-        return RungPruner({first_epoch: finished / trials}, max(2, round(trials / finished)))
-    raise UnknownNameError("pruner", name, ("asha", "median", "first-epochs", "none"))
+    finished = max(1, round(trials / FINISHED_PART))
+    return RungPruner({first_epoch: finished / trials}, max(2, round(trials / finished)))
 
 
 def successive_rungs(first_epoch: int, epochs: int) -> list[int]:

@@ -1,5 +1,7 @@
 """A search space in Optuna's terms."""
 
+from typing import cast
+
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -38,8 +40,7 @@ def suggest(trial: Trial, space: SearchSpace) -> Point:
     def choose(parameter: Parameter) -> Scalar:
         domain = domain_of(parameter)
         if isinstance(domain, Choice):
-            chosen: Scalar = trial.suggest_categorical(parameter.name, domain.options)
-            return chosen
+            return cast("Scalar", trial.suggest_categorical(parameter.name, domain.options))
         if domain.integer:
             return trial.suggest_int(parameter.name, int(domain.low), int(domain.high), log=domain.log)
         return trial.suggest_float(parameter.name, float(domain.low), float(domain.high), log=domain.log)

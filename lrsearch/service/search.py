@@ -24,7 +24,7 @@ from lrsearch.service.studies import OpenStudy
 from lrsearch.spec import largest_warmup_fraction, search_space
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import record_epochs, valid_losses
-from lrsearch.storage.slots import Slots
+from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.trials import trial_records
 from lrsearch.training.array import TrialArray
 
@@ -51,15 +51,18 @@ class Search:
         study: the study, opened.
         array: trains the lanes.
         lanes: trials trained at once, at least 1.
+        lease_s: how long this worker's claims last without being renewed, in seconds.
     """
 
-    def __init__(self, database: Database, study: OpenStudy, array: TrialArray, lanes: int) -> None:
+    def __init__(
+        self, database: Database, study: OpenStudy, array: TrialArray, lanes: int, lease_s: float = LEASE_S
+    ) -> None:
         self.study = study
         self._database, self._array, self._lane_count = database, array, lanes
         self._spec, self._record = study.spec, study.record
         self._epochs = study.spec.epochs or 1
         self._space = search_space(study.spec)
-        self._slots = Slots(database, study.record.uuid)
+        self._slots = Slots(database, study.record.uuid, lease_s)
         self._study = optuna.load_study(study_name=study.record.name, storage=database.optuna_storage)
         self._study.set_user_attr("lrsearch:steps_per_epoch", array.steps_per_epoch)
         self._pruner = create_pruner(

@@ -1,7 +1,7 @@
 """What a study is: read from a file, checked, and written out in full."""
 
 from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
-from lrsearch.spec.reading import read_spec, spec_from
+from lrsearch.spec.reading import blamed_on, read_spec, spec_from
 from lrsearch.spec.resolution import check_same_study, largest_warmup_fraction, resolve, search_space
 from lrsearch.spec.study_spec import OptimizerSpec, RunSpec, SpaceSpec, StudySpec
 
@@ -11,6 +11,7 @@ __all__ = [
     "RunSpec",
     "SpaceSpec",
     "StudySpec",
+    "blamed_on",
     "check_same_study",
     "largest_warmup_fraction",
     "optimizer_named",

@@ -36,7 +36,7 @@ class OptimizerKind:
 
 
 _WEIGHT_DECAY = Range(0.0, 10.0)
-_BETA = Range(0.0, 0.999_999_9)
+_BETA = Range(0.0, 0.999_999)
 _ADAM_LR = Range(1e-5, 1e-1, log=True)
 
 

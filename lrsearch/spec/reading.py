@@ -1,25 +1,20 @@
 """Reads a study file, and says in a few lines what is wrong with a bad one."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from lrsearch.errors import SpecError, suggestion
-from lrsearch.schedules import KINDS
-from lrsearch.spec.optimizers import OPTIMIZERS
-from lrsearch.spec.study_spec import OptimizerSpec, RunSpec, SpaceSpec, StudySpec
+from lrsearch.errors import SpecError, UnknownNameError, suggestion
+from lrsearch.spec.explanation import explain, origin
+from lrsearch.spec.shipped import shipped_studies
+from lrsearch.spec.study_spec import StudySpec
 
 LARGEST_FILE_BYTES = 1_000_000
-
-_PATTERNS = {
-    "name": "1 to 100 letters, digits, spaces, '.', '_' or '-', beginning with a letter or digit",
-    "run.device": "auto, cpu, mps, cuda or cuda:N",
-}
-
-_SECTIONS: Mapping[str, type[BaseModel]] = {"optimizer": OptimizerSpec, "space": SpaceSpec, "run": RunSpec}
 
 
 def read_spec(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
@@ -50,24 +45,63 @@ def spec_from(
         SpecError: if a key or a value breaks a rule.
     """
     merged = _override(content, overrides or {})
+    _refuse_inner_keys(merged, source)
     try:
         return StudySpec.model_validate(merged)
     except ValidationError as error:
-        options = {key.rpartition(".")[2] for key in overrides or {}}
-        raise SpecError(_explain(error, source, options)) from None
+        raise SpecError(explain(error, StudySpec, merged, source, overrides or {})) from None
+
+
+@contextmanager
+def blamed_on(source: str, overrides: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Name in the message of a rule that is broken inside who broke it: a file, or an option.
+
+    Args:
+        source: the file, or the stored study.
+        overrides: options by key, as :func:`read_spec` takes them.
+
+    Raises:
+        SpecError: in place of the one that is raised inside.
+    """
+    try:
+        yield
+    except (SpecError, UnknownNameError) as error:
+        key = re.split(r"[ :]", str(error), maxsplit=1)[0]
+        raise SpecError(f"{origin(key, source, overrides or {})}: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: is not TOML: {error}{_toml_help(text, str(error))}") from None
+
+
+def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise SpecError(f"{path}: a study file has at most {LARGEST_FILE_BYTES:,} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")  # Windows editors put a mark before UTF-8
+    except FileNotFoundError:
+        files = [str(file) for file in sorted(path.parent.glob("*.toml"))]
+        beside = suggestion(str(path), files) if files else ""
+        raise SpecError(
+            f"there is no study file {str(path)!r}.{beside} "
+            f"Studies that come with lrsearch, by name: {', '.join(shipped_studies())}."
+        ) from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: is not a text file (UTF-8 is expected)") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: is not TOML: {error}") from None
+
+
+def _toml_help(text: str, message: str) -> str:
+    """Return the rule behind a message of ``tomllib``, and the line that it counts, as the file has it."""
+    rule = "; a key or a [table] may stand only once" if message.startswith("Cannot ") else ""
+    found = re.search(r"at line (\d+)", message)
+    lines = text.split("\n")
+    return rule + (f"\n  {lines[int(found[1]) - 1].strip()}" if found else "")
 
 
 def _override(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,46 +115,8 @@ def _override(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
     return merged
 
 
-def _explain(error: ValidationError, source: str, options: set[str]) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in _file_location(problem["loc"]))
-        origin = (
-            f"option --{key.rpartition('.')[2].replace('_', '-')}"
-            if key.rpartition(".")[2] in options
-            else source
-        )
-        lines.append(f"{origin}: {_sentence(key, problem)}")
-    return "\n".join(lines)
-
-
-def _file_location(location: tuple[int | str, ...]) -> list[int | str]:
-    """Drop what only the models know: the key that gathers knobs, the tried union members."""
-    parts = [part for part in location if part not in {"knobs", "constrained-int", "int"}]
-    return [part for part in parts if not (isinstance(part, str) and "[" in part)]
-
-
-def _sentence(key: str, problem: Any) -> str:
-    kind, got = problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
-        table, _, name = key.rpartition(".")
-        return f"unknown key {key!r}.{suggestion(name, _known_keys(table))}"
-    if kind == "missing":
-        return f"the key {key!r} is missing; a study file needs it"
-    if kind == "literal_error":
-        allowed = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{key} = {got!r} is unknown.{suggestion(str(got), allowed)}"
-    if kind == "value_error":
-        return f"{key}: {problem['ctx']['error']}"
-    if kind == "string_pattern_mismatch":
-        return f"{key} must be {_PATTERNS[key]}, but got {got!r}"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {got!r}: {message}"
-
-
-def _known_keys(table: str) -> list[str]:
-    if table == "optimizer":
-        return ["name", *sorted({knob for kind in OPTIMIZERS.values() for knob in kind.knobs})]
-    model = _SECTIONS.get(table, StudySpec)
-    keys = [name for name in model.model_fields if name != "knobs"]
-    return [*keys, *KINDS] if table == "space" else keys
+def _refuse_inner_keys(content: Mapping[str, Any], source: str) -> None:
+    """Refuse the key under which the models gather knobs: a file writes them beside the others."""
+    for table in ("optimizer", "space"):
+        if isinstance(content.get(table), Mapping) and "knobs" in content[table]:
+            raise SpecError(f"{source}: unknown key '{table}.knobs'. Write its keys into [{table}] itself.")

@@ -1,11 +1,12 @@
 """Turns what a study file says into what a study does: no default left open, every rule checked."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lrsearch.errors import SpecError, StudyConflictError, UnknownNameError
+from lrsearch.errors import SpecError, StudyConflictError, suggestion
 from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Scalar, SearchSpace, ZeroOr
-from lrsearch.schedules import DEFAULT_KINDS, Kind, kind_named
+from lrsearch.schedules import DEFAULT_KINDS, KINDS, Kind, kind_named
 from lrsearch.spec.optimizers import OptimizerKind, optimizer_named
 from lrsearch.spec.study_spec import StudySpec
 
@@ -22,8 +23,7 @@ def resolve(spec: StudySpec, epochs: int, batch_size: int) -> StudySpec:
         batch_size: the task's, used if the specification has none.
 
     Raises:
-        SpecError: if the specification breaks a rule that needs the budget or the optimizer.
-        UnknownNameError: if a kind or a knob does not exist.
+        SpecError: if the specification breaks a rule that needs the budget, the kinds or the optimizer.
     """
     epochs = spec.epochs or epochs
     optimizer = optimizer_named(spec.optimizer.name)
@@ -88,15 +88,17 @@ def check_same_study(stored: Mapping[str, Any], spec: StudySpec) -> None:
     before, now = dict(_flatten(stored)), dict(_flatten(spec.identity()))
     names = sorted(name for name in {*before, *now} - {"trials"} if before.get(name) != now.get(name))
     if names:
-        lines = [
-            f"  {name}: stored {before.get(name, 'nothing')!r}, now {now.get(name, 'nothing')!r}"
-            for name in names
-        ]
+        lines = [f"  {name}: stored {_written(before, name)}, now {_written(now, name)}" for name in names]
         raise StudyConflictError(
             f"study {spec.name!r} exists with another specification:\n"
             + "\n".join(lines)
-            + f"\nGo on with the stored one: lrsearch optimize {spec.name!r}. Or start another: --name NEW."
+            + "\nStart another one: --name NEW. Or go on with the stored one: lrsearch optimize "
+            + shlex.quote(spec.name)
         )
+
+
+def _written(flat: Mapping[str, Any], name: str) -> str:
+    return repr(flat[name]) if name in flat else "not set"
 
 
 def _flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -113,10 +115,14 @@ def _check_kinds(kinds: list[str], knobs: Mapping[str, Any]) -> None:
     if len(set(kinds)) < len(kinds):
         raise SpecError(f"space.kinds must not repeat a kind, but got {kinds}")
     for name in kinds:
-        kind_named(name)
+        if name not in KINDS:
+            raise SpecError(f"space.kinds: unknown schedule kind {name!r}.{suggestion(name, KINDS)}")
     for name in knobs:
         if name not in kinds:
-            raise SpecError(f"[space.{name}] is set, but space.kinds does not list {name!r}; add it there")
+            raise SpecError(
+                f"space.{name} is set, but space.kinds does not list {name!r}: add it there. "
+                f"Listed: {', '.join(kinds)}."
+            )
 
 
 def _warmup(spec: StudySpec, kinds: list[str]) -> Any:
@@ -129,7 +135,7 @@ def _knobs(kind: Kind, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     known = {knob.name: knob for knob in kind.knobs}
     for name in given:
         if name not in known:
-            raise UnknownNameError(f"parameter of {kind.name}", name, known)
+            raise SpecError(f"unknown key 'space.{kind.name}.{name}'.{suggestion(name, known)}")
     domains = {name: given.get(name, knob.default_for(epochs)) for name, knob in known.items()}
     for name, domain in domains.items():
         limits = known[name].limits
@@ -146,9 +152,12 @@ def _optimizer_knobs(optimizer: OptimizerKind, given: Mapping[str, Any]) -> dict
 
 
 def _as_integers(domain: Any) -> Any:
+    """Return a domain with whole numbers as integers; others stay, for the limits to refuse."""
     if isinstance(domain, Range) and float(domain.low).is_integer() and float(domain.high).is_integer():
-        return Range(domain.low, domain.high, domain.log, integer=True, points=domain.points)
-    return domain
+        return Range(int(domain.low), int(domain.high), domain.log, integer=True, points=domain.points)
+    if isinstance(domain, Choice):
+        return Choice(tuple(_as_integers(option) for option in domain.options))
+    return int(domain) if isinstance(domain, float) and domain.is_integer() else domain
 
 
 def _check_limits(key: str, domain: Any, limits: Domain) -> None:
@@ -156,7 +165,8 @@ def _check_limits(key: str, domain: Any, limits: Domain) -> None:
         raise SpecError(f"{key}: or_zero is for warmup_fraction alone")
     for value in _extremes(domain):
         if not limits.contains(value):
-            raise SpecError(f"{key} must lie within {limits}, but got {value!r}")
+            rule = "be" if isinstance(limits, Choice) else "lie within"
+            raise SpecError(f"{key} must {rule} {limits}, but got {value!r}")
 
 
 def _extremes(domain: Any) -> tuple[Scalar, ...]:
@@ -172,11 +182,11 @@ def _numbers(domain: Any) -> tuple[float, ...]:
 
 
 def _check(spec: StudySpec) -> None:
+    if isinstance(spec.space.lr, ZeroOr):
+        raise SpecError("space.lr: or_zero is for warmup_fraction alone")
     for value in _extremes(spec.space.lr):
         if isinstance(value, str | bool) or value <= 0:
             raise SpecError(f"space.lr must lie above 0, but got {value!r}")
-    if isinstance(spec.space.lr, ZeroOr):
-        raise SpecError("space.lr: or_zero is for warmup_fraction alone")
     for value in _extremes(spec.space.warmup_fraction):
         if isinstance(value, str | bool) or not 0 <= value <= 0.9:
             raise SpecError(f"space.warmup_fraction must lie within 0..0.9, but got {value!r}")
@@ -188,8 +198,12 @@ def _check_nesterov(spec: StudySpec) -> None:
     knobs = spec.optimizer.knobs
     if True not in _extremes(knobs.get("nesterov", False)):
         return
-    if min(_numbers(knobs["momentum"])) <= 0 or max(_numbers(knobs["dampening"])) > 0:
-        raise SpecError("optimizer.nesterov needs momentum above 0 and dampening = 0; set optimizer.momentum")
+    momentum, dampening = min(_numbers(knobs["momentum"])), max(_numbers(knobs["dampening"]))
+    if momentum <= 0 or dampening > 0:
+        raise SpecError(
+            "optimizer.nesterov = true needs momentum above 0 and dampening = 0, "
+            f"but got momentum = {momentum:g}, dampening = {dampening:g}; set optimizer.momentum = 0.9"
+        )
 
 
 def _check_patience(spec: StudySpec) -> None:
@@ -197,11 +211,13 @@ def _check_patience(spec: StudySpec) -> None:
     if not knobs or spec.epochs is None:
         return
     longest = max(_numbers(knobs["patience"]))
-    useful = spec.epochs - 3  # the first epoch improves, patience + 1 do not, and one must follow the cut
-    if longest > max(useful, 1):
+    useful = max(
+        1, spec.epochs - 3
+    )  # the first epoch improves, patience + 1 do not, and one must follow the cut
+    if longest > useful:
         raise SpecError(
-            f"space.ReduceLROnPlateau.patience must be at most epochs - 3 = {useful} to act within "
-            f"{spec.epochs} epochs, but got {longest:g}"
+            f"space.ReduceLROnPlateau.patience must be at most {useful} to act within {spec.epochs} epochs, "
+            f"but got {longest:g}; lower it, or raise epochs to {longest + 3:g}"
         )
 
 

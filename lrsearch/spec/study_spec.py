@@ -1,17 +1,28 @@
 """The description of a study, as a file in ``studies/`` says it."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from lrsearch.errors import suggestion
+from lrsearch.errors import SpecError
 from lrsearch.schedules import KINDS
 from lrsearch.spec.domains import DomainField
-from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.spec.explanation import explain
+from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "coarse-to-fine", "genetic", "particle-swarm"]
 PrunerName = Literal["asha", "median", "first-epochs", "none"]
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -19,13 +30,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
-def _gather(values: Any, fields: set[str], into: str, allowed: set[str]) -> Any:
-    """Move the keys of a table that are no fields, but allowed, below one key."""
-    if not isinstance(values, dict) or into in values:
+def _gather(values: Any, allowed: Collection[str]) -> Any:
+    """Move the allowed keys of a table below one key, ``knobs``."""
+    if not isinstance(values, dict) or "knobs" in values:
         return values
-    moved = {key: value for key, value in values.items() if key in allowed and key not in fields}
+    moved = {key: value for key, value in values.items() if key in allowed}
     rest = {key: value for key, value in values.items() if key not in moved}
-    return {**rest, into: moved}
+    return {**rest, "knobs": moved}
 
 
 class OptimizerSpec(_Section):
@@ -36,16 +47,20 @@ class OptimizerSpec(_Section):
         knobs: what each named parameter may be; the others keep PyTorch's default.
     """
 
-    name: str = "SGD"
+    name: str = Field(default="SGD", description="SGD, Adam or AdamW")
     knobs: dict[str, DomainField] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _gather_knobs(cls, values: Any) -> Any:
         name = values.get("name", "SGD") if isinstance(values, dict) else "SGD"
-        if name not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {name!r}.{suggestion(str(name), OPTIMIZERS)}")
-        return _gather(values, {"name"}, "knobs", set(OPTIMIZERS[name].knobs))
+        named = [kind for kind in OPTIMIZERS.values() if kind.name == name] or OPTIMIZERS.values()
+        return _gather(values, {knob for kind in named for knob in kind.knobs})
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        return optimizer_named(name).name
 
 
 class SpaceSpec(_Section):
@@ -60,13 +75,13 @@ class SpaceSpec(_Section):
 
     lr: DomainField = None
     warmup_fraction: DomainField = None
-    kinds: list[str] | None = None
+    kinds: list[str] | None = Field(default=None, description="a list of names of schedule kinds")
     knobs: dict[str, dict[str, DomainField]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _gather_kinds(cls, values: Any) -> Any:
-        return _gather(values, {"lr", "warmup_fraction", "kinds"}, "knobs", set(KINDS))
+        return _gather(values, KINDS)
 
 
 class RunSpec(_Section):
@@ -79,10 +94,16 @@ class RunSpec(_Section):
         stop_after_no_gain: finished trials without a better one after which the study ends, or None.
     """
 
-    device: Device = "auto"
-    lanes: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
-    timeout_s: Annotated[float, Field(gt=0, strict=False)] | None = None
-    stop_after_no_gain: Annotated[int, Field(ge=1)] | None = None
+    device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N")
+    lanes: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        default="auto", description="a whole number from 1 to 4096, or auto"
+    )
+    timeout_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="a finite number of seconds above 0"
+    )
+    stop_after_no_gain: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="a whole number of at least 1"
+    )
 
 
 class StudySpec(_Section):
@@ -100,22 +121,34 @@ class StudySpec(_Section):
         first_trials: whether well-known recipes are tried first; None: unless the sampler is a scan.
     """
 
-    name: StudyName
-    task: str
-    trials: Annotated[int, Field(ge=1, le=1_000_000)]
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    sampler: SamplerName = "tpe"
-    pruner: PrunerName = "asha"
-    first_trials: bool | None = None
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
-    space: SpaceSpec = Field(default_factory=SpaceSpec)
-    run: RunSpec = Field(default_factory=RunSpec)
+    name: StudyName = Field(
+        description="1 to 100 letters, digits, spaces, '.', '_' or '-', beginning with a letter or digit"
+    )
+    task: str = Field(description="the name of a task (see: lrsearch tasks)")
+    trials: Count = Field(description="a whole number from 1 to 1000000")
+    epochs: Count | None = Field(default=None, description="a whole number from 1 to 1000000")
+    batch_size: Count | None = Field(default=None, description="a whole number from 1 to 1000000")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="a whole number from 0 to 4294967295"
+    )
+    sampler: SamplerName = Field(default="tpe", description=f"one of {', '.join(get_args(SamplerName))}")
+    pruner: PrunerName = Field(default="asha", description=f"one of {', '.join(get_args(PrunerName))}")
+    first_trials: bool | None = Field(default=None, description="true or false")
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="a table")
+    space: SpaceSpec = Field(default_factory=SpaceSpec, description="a table")
+    run: RunSpec = Field(default_factory=RunSpec, description="a table")
 
     def replace(self, **changes: Any) -> Self:
-        """Return the specification with some fields changed, checked again."""
-        return type(self).model_validate({**self.model_dump(), **changes})
+        """Return the specification with some fields changed, checked again.
+
+        Raises:
+            SpecError: if a value breaks a rule.
+        """
+        content = {**dict(self), **changes}
+        try:
+            return type(self).model_validate(content)
+        except ValidationError as error:
+            raise SpecError(explain(error, type(self), content, f"study {self.name!r}")) from None
 
     def identity(self) -> dict[str, Any]:
         """Return all that makes it this study, JSON-able, in the shape of a study file."""

@@ -1,0 +1,1 @@
+"""One SQL database for everything that outlives a process: Optuna's tables, and ours beside them."""

@@ -1,0 +1,26 @@
+"""Time as the database tells it: the one clock that the workers of a study share."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+_NOW = {
+    "sqlite": sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
+    # Not now(), which is the time at which the transaction began.
+    "postgresql": sa.text("SELECT extract(epoch FROM clock_timestamp())"),
+}
+
+
+def unix_seconds(connection: sa.Connection) -> float:
+    """Return the database's time in unix seconds."""
+    return float(connection.execute(_NOW[connection.dialect.name]).scalar_one())
+
+
+def naive_utc(connection: sa.Connection) -> datetime:
+    """Return the database's time as it is stored: UTC without a time zone."""
+    return datetime.fromtimestamp(unix_seconds(connection), UTC).replace(tzinfo=None)
+
+
+def isoformat(stored: datetime) -> str:
+    """Return a stored time in ISO 8601, with its time zone."""
+    return stored.replace(tzinfo=UTC).isoformat(timespec="seconds")

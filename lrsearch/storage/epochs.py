@@ -1,0 +1,120 @@
+"""The curves of a study: what each trial learned in each epoch, written for all lanes at once."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from lrsearch.errors import UnknownNameError
+from lrsearch.results import Claim, EpochResult
+from lrsearch.storage.database import Database
+from lrsearch.storage.optuna_tables import report_values, trial_ids
+from lrsearch.storage.slots import Slots
+from lrsearch.storage.tables import EpochValueRow
+from lrsearch.storage.upsert import upsert
+
+# The values that every epoch has; all others are the task's metrics.
+COMMON_VALUES = ("train_loss", "valid_loss", "lr", "seconds")
+
+
+def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float]]) -> list[Claim]:
+    """Store one epoch of many trials in one transaction, and renew their leases.
+
+    Optuna's intermediate values are written too. An epoch that is stored again is overwritten.
+
+    Args:
+        slots: the study's slots.
+        epochs: for each trial its claim, its epoch, and the value that Optuna gets to see: the validation
+            loss, or ``inf`` if it diverged.
+
+    Returns:
+        The claims that are lost; nothing was stored for them.
+
+    Raises:
+        ValueError: a claim is bound to another trial, or a metric has the name of a common value.
+        UnknownNameError: the study was deleted in Optuna.
+    """
+    for _, epoch, _ in epochs:
+        _check_metrics(epoch)
+
+    def write(connection: sa.Connection) -> list[Claim]:
+        held = slots.renew_within(connection, [claim for claim, _, _ in epochs])
+        kept = [entry for entry in epochs if (entry[0].slot, entry[0].attempt) in held]
+        for claim, epoch, _ in kept:
+            _check_trial(claim, epoch, held[claim.slot, claim.attempt])
+        _write(connection, slots.study_uuid, [(epoch, reported) for _, epoch, reported in kept])
+        return [claim for claim, _, _ in epochs if (claim.slot, claim.attempt) not in held]
+
+    return slots.database.transaction(write) if epochs else []
+
+
+def valid_losses(database: Database, study_uuid: str) -> dict[int, dict[int, float]]:
+    """Return the validation losses of a study, by trial and epoch."""
+    query = (
+        sa.select(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.value)
+        .where(EpochValueRow.study_uuid == study_uuid, EpochValueRow.name == "valid_loss")
+        .order_by(EpochValueRow.trial, EpochValueRow.epoch)
+    )
+    losses: dict[int, dict[int, float]] = defaultdict(dict)
+    for trial, epoch, value in database.read(lambda connection: connection.execute(query).all()):
+        losses[trial][epoch] = _from_stored(value)
+    return dict(losses)
+
+
+def curves(database: Database, study_uuid: str) -> list[EpochResult]:
+    """Return all epochs of a study, by trial and epoch."""
+    query = (
+        sa.select(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.name, EpochValueRow.value)
+        .where(EpochValueRow.study_uuid == study_uuid)
+        .order_by(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.name)
+    )
+    values: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
+    for trial, epoch, name, value in database.read(lambda connection: connection.execute(query).all()):
+        values[trial, epoch][name] = _from_stored(value)
+    return [_epoch_result(trial, epoch, by_name) for (trial, epoch), by_name in values.items()]
+
+
+def _check_metrics(epoch: EpochResult) -> None:
+    taken = [name for name in epoch.metrics if name in COMMON_VALUES]
+    if taken:
+        raise ValueError(f"the names {', '.join(COMMON_VALUES)} are taken, got the metric {taken[0]!r}.")
+
+
+def _check_trial(claim: Claim, epoch: EpochResult, bound: int | None) -> None:
+    if bound != epoch.trial:
+        raise ValueError(f"slot {claim.slot} is bound to trial {bound}, got an epoch of trial {epoch.trial}.")
+
+
+def _write(connection: sa.Connection, study_uuid: str, epochs: Sequence[tuple[EpochResult, float]]) -> None:
+    ids = trial_ids(connection, study_uuid, [epoch.trial for epoch, _ in epochs])
+    missing = [epoch.trial for epoch, _ in epochs if epoch.trial not in ids]
+    if missing:
+        raise UnknownNameError("trial", str(missing[0]), map(str, ids))
+    report_values(connection, [(ids[epoch.trial], epoch.epoch, reported) for epoch, reported in epochs])
+    rows = [row for epoch, _ in epochs for row in _rows(study_uuid, epoch)]
+    upsert(connection, EpochValueRow, rows, key=("study_uuid", "trial", "epoch", "name"))
+
+
+def _rows(study_uuid: str, epoch: EpochResult) -> Iterator[dict[str, Any]]:
+    values = {name: getattr(epoch, name) for name in COMMON_VALUES} | dict(epoch.metrics)
+    for name, value in values.items():
+        stored = None if math.isnan(value) else float(value)
+        yield {
+            "study_uuid": study_uuid,
+            "trial": epoch.trial,
+            "epoch": epoch.epoch,
+            "name": name,
+            "value": stored,
+        }
+
+
+def _epoch_result(trial: int, epoch: int, values: dict[str, float]) -> EpochResult:
+    metrics = {name: value for name, value in values.items() if name not in COMMON_VALUES}
+    common = {name: values.get(name, math.nan) for name in COMMON_VALUES}
+    return EpochResult(trial=trial, epoch=epoch, metrics=metrics, **common)
+
+
+def _from_stored(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,23 @@
+"""A SQLite connection as several processes need it."""
+
+import sqlite3
+from typing import Any
+
+
+class WriteAheadConnection(sqlite3.Connection):
+    """A connection whose readers do not block writers, and the other way round.
+
+    Write-ahead logging lasts in the file once set; ``synchronous=NORMAL`` belongs to each connection. It may
+    lose the last commits when the machine (not the process) dies, and never breaks the file
+    (https://sqlite.org/wal.html). Both are set while the connection is made, so that none goes without.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        try:
+            if self.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                self.execute("PRAGMA journal_mode=WAL").fetchone()
+            self.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            self.close()
+            raise

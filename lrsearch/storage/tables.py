@@ -1,0 +1,95 @@
+"""Our own tables: what Optuna lacks, keyed by a study's own UUID, without foreign keys to Optuna's tables.
+
+A foreign key would forbid Optuna to delete its studies, and a rename in the dashboard gives a study new ids.
+Times named ``*_at`` are naive UTC, as Optuna stores its own.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Double, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PREFIX = "lrsearch_"
+VERSION_TABLE = "lrsearch_alembic_version"
+
+FREE, LEASED, TOLD, DONE = "free", "leased", "told", "done"
+
+# SQLite changes a table by copying it, which needs a name for every constraint.
+NAMING_CONVENTION = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+UUID_LENGTH = 36
+NAME_LENGTH = 255
+
+
+class Base(DeclarativeBase):
+    """The base of all our tables."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class StudyRow(Base):
+    """One study: its specification as JSON. Its name is Optuna's, which may change."""
+
+    __tablename__ = "lrsearch_studies"
+
+    uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    spec: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class SlotRow(Base):
+    """One of the trials that a study may run.
+
+    ``free`` may be claimed; ``leased`` is held by a worker until ``lease_until`` (the database's clock, unix
+    seconds); ``told`` has a result that Optuna may not know yet; ``done`` has one that it knows. ``attempt``
+    counts claims and fences out earlier holders; ``deaths`` counts leases that ran out.
+    """
+
+    __tablename__ = "lrsearch_slots"
+
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(8), default=FREE)
+    attempt: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    lease_until: Mapped[float | None] = mapped_column(Double)
+    point: Mapped[str | None] = mapped_column(Text)
+    trial: Mapped[int | None]
+    outcome: Mapped[str | None] = mapped_column(String(8))
+    value: Mapped[float | None] = mapped_column(Double)
+    epochs: Mapped[int | None]
+    diverged: Mapped[bool | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+class EpochValueRow(Base):
+    """One figure of one epoch of one trial; NULL stands for NaN."""
+
+    __tablename__ = "lrsearch_epoch_values"
+
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    trial: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    value: Mapped[float | None] = mapped_column(Double)
+
+
+class WorkerRow(Base):
+    """One process that claims slots of a study."""
+
+    __tablename__ = "lrsearch_workers"
+
+    id: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH))
+    host: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    pid: Mapped[int]
+    device: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
