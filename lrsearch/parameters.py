@@ -74,8 +74,8 @@ class Range:
             return tuple(range(int(self.low), int(self.high) + 1))
         if self.points == 1:
             return (self.at(0.5),)
-        space = np.geomspace if self.log else np.linspace
-        values = [float(value) for value in space(self.low, self.high, self.points)]
+        spaced = np.geomspace if self.log else np.linspace
+        values = spaced(self.low, self.high, self.points).clip(self.low, self.high).tolist()
         return tuple(dict.fromkeys(round(value) if self.integer else value for value in values))
 
     def __str__(self) -> str:

@@ -11,7 +11,6 @@ from lrsearch.schedules import kind_named
 from lrsearch.spec import StudySpec, search_space
 
 WARMUP_FRACTION = 0.05
-USUAL_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _recipes(spec: StudySpec) -> tuple[Recipe, ...]:
 
 
 def _point(spec: StudySpec, recipe: Recipe) -> Point:
-    """Return the searched part of a recipe; what the recipe leaves open takes its usual value."""
+    """Return the searched part of a recipe; what it leaves open takes its usual value, or the middle."""
     if recipe.optimizer not in {None, spec.optimizer.name}:
         raise SpecError(f"it needs the optimizer {recipe.optimizer}, this study has {spec.optimizer.name}")
     space = search_space(spec)
@@ -102,8 +101,6 @@ def _usual_values(space: SearchSpace) -> dict[str, Scalar]:
     for parameter in space.searched:
         kind, _, knob = parameter.name.partition(".")
         usual = {k.name: k.usual for k in kind_named(kind).knobs}[knob] if knob else None
-        if parameter.name == "momentum":
-            usual = USUAL_MOMENTUM
         domain = parameter.domain
         if usual is None or not (isinstance(domain, Range | Choice) and domain.contains(usual)):
             usual = _middle(domain)

@@ -35,7 +35,9 @@ class Grid:
         self._parents = {each.condition.parent for each in space.parameters if each.condition is not None}
         self._count = cache(self._count_from)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """The number of points."""
         return self._count(0, ())
 
     def __getitem__(self, index: int) -> Point:
@@ -44,9 +46,9 @@ class Grid:
         Raises:
             SpecError: if there are fewer points.
         """
-        if not 0 <= index < len(self):
+        if not 0 <= index < self.size:
             raise SpecError(
-                f"the grid has {len(self)} points, but trial {index + 1} was asked for; "
+                f"the grid has {self.size} points, but trial {index + 1} was asked for; "
                 "lower trials, or give more values (points = n)"
             )
         point: Point = {}
@@ -102,7 +104,7 @@ def grid_size(space: SearchSpace) -> int:
     Raises:
         SpecError: naming a parameter that lists no values.
     """
-    return len(Grid(space))
+    return Grid(space).size
 
 
 class GridSampler(BaseSampler):
