@@ -1,0 +1,86 @@
+"""README and docs are true to the letter: their commands run, their files and links exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lrsearch.cli import main
+from lrsearch.service.studies import resolved
+from lrsearch.spec import read_spec
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page: Path, start: str) -> list[str]:
+    """Return the lines of a page's shell blocks that begin with a word, their comments removed."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = (line.partition("#")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line.split(" ")[0] == start]
+
+
+def run(monkeypatch, command: str) -> None:
+    """Run a command of lrsearch in this process; anything but success is an error."""
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code in {0, None}, command
+
+
+def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
+    """All commands on the bundled digits, in the README's order, on one database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
+    lines = [line for line in commands(ROOT / "README.md", "lrsearch") if line != "lrsearch optimize"]
+    assert len(lines) >= 8
+    for line in lines:
+        run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    assert "Study digits-tpe: 40 of 40 trials have ended" in printed
+    assert "Study digits-tpe: 50 of 50 trials have ended" in printed
+    assert "optimizer = torch.optim.SGD(model.parameters()" in printed
+
+
+def test_the_command_without_an_argument_searches_mnist(monkeypatch, tmp_path, capsys, mnist_dir):
+    """``lrsearch optimize`` runs on the real files, here with a budget of two short trials."""
+    assert "lrsearch optimize" in commands(ROOT / "README.md", "lrsearch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    run(monkeypatch, f"lrsearch optimize --trials 2 --epochs 1 --data-dir {mnist_dir}")
+    assert "Study mnist-tpe: 2 of 2 trials have ended" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    """Links within the project name files that exist."""
+    for target in re.findall(r"\]\(([^)#]+?)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_exists(page):
+    """A page names no target that the Makefile lacks."""
+    makefile = (ROOT / "Makefile").read_text()
+    for line in commands(page, "make"):
+        assert f"\n{line.split()[1]}:" in makefile
+
+
+def test_the_study_file_of_the_documentation_is_one(tmp_path):
+    """The example with every key reads and resolves."""
+    [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study-files.md").read_text(), re.DOTALL)
+    file = tmp_path / "example.toml"
+    file.write_text(example)
+    assert resolved(read_spec(file)).name == "my-study"
+
+
+def test_every_shipped_study_says_what_it_is():
+    """A study file begins with a comment and reads as it stands."""
+    files = sorted((ROOT / "studies").glob("*.toml"))
+    assert len(files) == 7
+    for file in files:
+        assert file.read_text().startswith("# ")
+        assert resolved(read_spec(file)).name == file.stem
