@@ -24,10 +24,9 @@ def commands(page: Path, start: str) -> list[str]:
 def run(monkeypatch, command: str) -> None:
     """Run a command of lrsearch in this process; anything but success is an error."""
     monkeypatch.setattr("sys.argv", shlex.split(command))
-    try:
+    with pytest.raises(SystemExit) as end:
         main()
-    except SystemExit as end:
-        assert end.code in {0, None}, command
+    assert end.value.code in {0, None}, command
 
 
 def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):

@@ -95,7 +95,7 @@ def latest(losses: Losses, trial: int) -> tuple[int, float]:
 
 
 PRUNERS = ("asha", "median", "first-epochs", "none")
-REDUCTION_FACTOR = 3
+REDUCTION_FACTOR = 2  # measured on the digits: 3 stopped trials that would have won, for no saving
 FINISHED_PART = 8  # first-epochs finishes one trial in so many
 
 
@@ -129,7 +129,7 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
 
 
 def successive_rungs(first_epoch: int, epochs: int) -> list[int]:
-    """Return the epochs first, first x 3, first x 9, ... that lie before the last one."""
+    """Return the epochs first, first x 2, first x 4, ... that lie before the last one."""
     rungs = []
     epoch = first_epoch
     while epoch < epochs:

@@ -1,0 +1,160 @@
+"""Pruners against sorting, against Optuna's own, and against the order of lanes."""
+
+import math
+from itertools import pairwise
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
+
+from lrsearch.errors import UnknownNameError
+from lrsearch.search.pruners import (
+    PRUNERS,
+    REDUCTION_FACTOR,
+    MedianPruner,
+    NoPruner,
+    RungPruner,
+    create_pruner,
+    latest,
+    successive_rungs,
+)
+
+EPOCHS = 10
+distinct_losses = st.lists(st.floats(0, 10), min_size=2, max_size=64, unique=True)
+
+
+def lockstep(losses: list[float], epoch: int) -> dict[int, dict[int, float]]:
+    """Return the curves of trials that all stand at one epoch, with their latest losses given."""
+    return {trial: dict.fromkeys(range(1, epoch + 1), loss) for trial, loss in enumerate(losses)}
+
+
+@st.composite
+def histories(draw) -> dict[int, dict[int, float]]:
+    """Draw the curves of trials of different length."""
+    curve = st.lists(st.floats(0, 10), min_size=1, max_size=EPOCHS)
+    curves = draw(st.lists(curve, min_size=1, max_size=12))
+    return {trial: dict(enumerate(values, start=1)) for trial, values in enumerate(curves)}
+
+
+@settings(deadline=None)
+@given(histories(), st.sampled_from(PRUNERS), st.randoms())
+def test_lane_order_cannot_matter(losses, name, random):
+    """All lanes decided together are decided as each one alone, in whatever order they are given."""
+    pruner = create_pruner(name, EPOCHS, 64, 0.0)
+    together = pruner.decide(losses, set(losses))
+    shuffled = dict(random.sample(list(losses.items()), len(losses)))
+    assert pruner.decide(shuffled, list(shuffled)) == together
+    assert {trial for trial in losses if pruner.decide(losses, {trial})} == together
+
+
+@settings(deadline=None)
+@given(histories(), st.sampled_from(PRUNERS))
+def test_a_better_trial_outlives_a_worse_one(losses, name):
+    """Of two trials at one epoch with curves one below the other, the lower one is never stopped alone."""
+    pruner = create_pruner(name, EPOCHS, 64, 0.0)
+    stopped = pruner.decide(losses, set(losses))
+    for one in stopped:
+        for other in set(losses) - stopped:
+            same_length = len(losses[one]) == len(losses[other])
+            worse = same_length and all(losses[one][epoch] < loss for epoch, loss in losses[other].items())
+            assert not worse
+
+
+@settings(deadline=None)
+@given(distinct_losses, st.sampled_from(successive_rungs(1, EPOCHS)))
+def test_asha_lets_the_best_part_pass(losses, epoch):
+    """On a rung, of trials in lockstep exactly the best part goes on, if twice its divisor have got there."""
+    stopped = create_pruner("asha", EPOCHS, 64, 0.0).decide(lockstep(losses, epoch), range(len(losses)))
+    judged = len(losses) >= 2 * REDUCTION_FACTOR
+    passing = len(losses) // REDUCTION_FACTOR if judged else len(losses)
+    best = sorted(range(len(losses)), key=losses.__getitem__)[:passing]
+    assert set(range(len(losses))) - stopped == set(best)
+
+
+@settings(deadline=None)
+@given(distinct_losses)
+def test_first_epochs_finishes_an_eighth(losses):
+    """Of a whole budget trained for one epoch in lockstep, the best eighth is finished."""
+    trials = len(losses)
+    stopped = create_pruner("first-epochs", EPOCHS, trials, 0.0).decide(lockstep(losses, 1), range(trials))
+    best = sorted(range(trials), key=losses.__getitem__)[: max(1, round(trials / 8))]
+    assert set(range(trials)) - stopped == set(best)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.lists(st.floats(0, 10), min_size=5, max_size=5), min_size=1, max_size=9),
+    st.lists(st.floats(0, 10), min_size=2, max_size=4),
+)
+def test_median_agrees_with_optuna(others, curve):
+    """Where all other trials are complete, the median pruner decides as Optuna's does."""
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1))
+    for values in others:
+        reports = dict(enumerate(values, start=1))
+        unit = FloatDistribution(0, 1)
+        study.add_trial(
+            optuna.create_trial(
+                value=values[-1], params={"x": 0.5}, distributions={"x": unit}, intermediate_values=reports
+            )
+        )
+    trial = study.ask()
+    for epoch, loss in enumerate(curve, start=1):
+        trial.report(loss, epoch)
+    losses = {number: dict(enumerate(values, start=1)) for number, values in enumerate([*others, curve])}
+    ours = MedianPruner(first_epoch=1, least_trials=5).decide(losses, {trial.number})
+    assert ours == ({trial.number} if trial.should_prune() else set())
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_nothing_is_judged_while_a_trial_may_warm_up(name):
+    """No trial is stopped before the first epoch after the longest warm-up."""
+    pruner = create_pruner(name, EPOCHS, 64, largest_warmup_fraction=0.2)
+    losses = [float(trial) for trial in range(64)]
+    judged = [epoch for epoch in range(1, EPOCHS) if pruner.decide(lockstep(losses, epoch), range(64))]
+    first = {"none": None, "median": 3, "asha": 3, "first-epochs": 3}[name]
+    assert (judged or [None])[0] == first
+
+
+def test_rounding_does_not_delay_the_first_judgement():
+    """A warm-up of 7 of 100 epochs ends after epoch 7, although 0.07 x 100 is a little more than 7."""
+    pruner = create_pruner("first-epochs", 100, 64, largest_warmup_fraction=0.07)
+    assert isinstance(pruner, RungPruner)
+    assert list(pruner.rungs) == [8]
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_a_budget_that_leaves_nothing_to_save_prunes_nothing(name):
+    """With one epoch, or a warm-up up to the last, every trial runs to its end."""
+    assert create_pruner(name, 1, 64, 0.0) == NoPruner()
+    assert create_pruner(name, 5, 64, 0.9) == NoPruner()
+
+
+@pytest.mark.parametrize(("first_epoch", "epochs"), [(1, 2), (1, 10), (3, 10), (3, 100), (9, 10)])
+def test_rungs_grow_by_a_factor(first_epoch, epochs):
+    """Rungs begin at the first epoch and grow by one factor as long as they lie before the last epoch."""
+    rungs = successive_rungs(first_epoch, epochs)
+    assert rungs[0] == first_epoch
+    assert all(later == REDUCTION_FACTOR * earlier for earlier, later in pairwise(rungs))
+    assert rungs[-1] < epochs <= rungs[-1] * REDUCTION_FACTOR
+
+
+def test_a_diverged_rival_is_beaten_by_all():
+    """An infinite loss counts as a rival, and its trial is among the first to be stopped."""
+    losses = lockstep([math.inf, 1.0, 2.0, 3.0, 4.0, 5.0], 1)
+    assert create_pruner("asha", EPOCHS, 64, 0.0).decide(losses, {0, 1}) == {0}
+
+
+def test_a_trial_without_losses_stands_at_epoch_zero():
+    """A candidate that has not reported yet is at epoch 0, and is not judged."""
+    assert latest({}, 3) == (0, math.inf)
+    for name in PRUNERS:
+        assert create_pruner(name, EPOCHS, 64, 0.0).decide({0: {1: 1.0}}, {3}) == set()
+
+
+@pytest.mark.parametrize("epochs", [1, 10])
+def test_an_unknown_name_is_refused(epochs):
+    """A wrong name is refused with the nearest one, even where nothing could be pruned."""
+    with pytest.raises(UnknownNameError, match=r"unknown pruner 'ahsa'. Did you mean 'asha'"):
+        create_pruner("ahsa", epochs, 64, 0.0)
