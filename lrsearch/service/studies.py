@@ -7,7 +7,7 @@ from typing import Any
 from lrsearch.errors import SpecError
 from lrsearch.parameters import Range, Scalar
 from lrsearch.search.first_trials import first_trials
-from lrsearch.search.samplers import grid_size
+from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
 from lrsearch.spec import StudySpec, check_same_study, resolve, search_space, spec_from
 from lrsearch.storage.database import Database
@@ -40,8 +40,8 @@ def resolved(spec: StudySpec) -> StudySpec:
     """
     task = task_info(spec.task)
     complete = resolve(spec, task.epochs, task.batch_size)
-    if complete.sampler == "grid":
-        _check_grid(complete)
+    space = search_space(complete)
+    create_sampler(complete.sampler, space, seed=complete.seed, index=0, n_trials=complete.trials)  # may refuse
     return complete
 
 
@@ -135,12 +135,6 @@ def _reopen(database: Database, record: StudyRecord, spec: StudySpec, *, trials_
         replace_spec(database, record.uuid, spec.identity())
         Slots(database, record.uuid).grow(spec.trials)
     return OpenStudy(record, spec.replace(trials=max(stored, spec.trials)))
-
-
-def _check_grid(spec: StudySpec) -> None:
-    size = grid_size(search_space(spec))
-    if spec.trials > size:
-        raise SpecError(f"trials must be at most the grid's {size} points, but got {spec.trials}")
 
 
 def _wider(lr: Any, low: float | None, high: float | None) -> Range:

@@ -90,7 +90,7 @@ def _known_keys(table: str, model: type[BaseModel], content: Mapping[str, Any]) 
     if table == "optimizer":
         given = content.get("optimizer")
         name = given.get("name", "SGD") if isinstance(given, Mapping) else "SGD"
-        return keys + (list(OPTIMIZERS[name].knobs) if name in OPTIMIZERS else [])
+        return keys + [knob for kind in OPTIMIZERS.values() if kind.name == name for knob in kind.knobs]
     return [*keys, *KINDS] if table == "space" else keys
 
 

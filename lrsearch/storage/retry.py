@@ -98,7 +98,7 @@ def driver_error(error: BaseException) -> BaseException:
 def in_few_words(error: BaseException, address: StorageAddress) -> str:
     """Return the driver's message on one line, without secrets."""
     message = " ".join(str(driver_error(error)).split())
-    return address.mask(message).rstrip(".")
+    return address.mask(message).rstrip(".?")
 
 
 def _is_busy(error: BaseException) -> bool:

@@ -80,8 +80,8 @@ def check_current(schema: Schema, storage: ReliableStorage) -> None:
         check_not_newer(schema, storage)
     for product, (revision, needed) in outdated.items():
         raise DatabaseSetupError(
-            f"{storage.address} has {product}'s tables of revision {revision}, and this version needs {needed}. "
-            f"Stop all workers, then run: lrsearch db upgrade --storage {storage.address}"
+            f"{storage.address} has {product}'s tables of revision {revision}, and this version needs "
+            f"{needed}. Stop all workers, then run: lrsearch db upgrade --storage {storage.address}"
         )
 
 
@@ -96,8 +96,8 @@ def check_not_newer(schema: Schema, storage: ReliableStorage) -> None:
     for product, revision in found.items():
         if revision is not None and revision not in known[product]:
             raise DatabaseSetupError(
-                f"{storage.address} has {product}'s tables of revision {revision}, which this version does not "
-                f"know: a newer one made them. Update it: pip install --upgrade {product}"
+                f"{storage.address} has {product}'s tables of revision {revision}, which this version does "
+                f"not know: a newer one made them. Update it: pip install --upgrade {product}"
             )
 
 
