@@ -41,7 +41,8 @@ def resolved(spec: StudySpec) -> StudySpec:
     task = task_info(spec.task)
     complete = resolve(spec, task.epochs, task.batch_size)
     space = search_space(complete)
-    create_sampler(complete.sampler, space, seed=complete.seed, index=0, n_trials=complete.trials)  # may refuse
+    # Made for its refusals alone: a grid without values, a budget beyond the grid.
+    create_sampler(complete.sampler, space, seed=complete.seed, index=0, n_trials=complete.trials)
     return complete
 
 

@@ -530,7 +530,7 @@ def test_a_population_is_derived_from_the_budget(n_trials, size):
     assert GeneticSampler(n_trials=n_trials).population_size == size
 
 
-@pytest.mark.parametrize(("n_trials", "size"), [(1, 4), (64, 8), (10_000, 40)])
+@pytest.mark.parametrize(("n_trials", "size"), [(1, 4), (64, 13), (10_000, 40)])
 def test_a_swarm_is_derived_from_the_budget(n_trials, size):
     """A larger budget has a larger swarm, within bounds."""
     assert ParticleSwarmSampler(n_trials=n_trials).swarm_size == size

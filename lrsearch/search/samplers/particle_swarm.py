@@ -14,7 +14,7 @@ from lrsearch.search.samplers.quasi_random import sobol_vector
 INERTIA = 0.7298  # Clerc & Kennedy 2002: constriction for a total attraction of 4.1
 ATTRACTION = 1.49618  # to the particle's own best, and as much to the swarm's
 FIRST_SPEED, LAST_SPEED = 0.3, 0.1  # highest velocity of a coordinate, in a unit cube
-TRIALS_PER_PARTICLE = 8  # so that a budget of 64 gives 8 particles of 8 positions each
+TRIALS_PER_PARTICLE = 5  # so that a budget of 64 gives 13 particles of 5 positions each
 SMALLEST_SWARM, LARGEST_SWARM = 4, 40
 EXPLORATION = 0.25  # part of all choices that is made anew, so that no option is ruled out for good
 
