@@ -71,6 +71,11 @@ class Search:
         self._protected = list(first_trials(study.spec).points.values())
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._history = self._load_history()
+        self._trained = {
+            self._key(trial.hyperparameters): trial
+            for trial in self._history.ended
+            if trial.result.outcome is not Outcome.FAIL
+        }
         self._lanes: dict[int, _Lane] = {}
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
 
@@ -160,9 +165,8 @@ class Search:
 
     def _place(self, lane: _Lane) -> EndedTrial | None:
         """Start a trial, unless one with the same learning rates has ended or is running."""
-        for ended in self._history.ended:
-            if ended.result.outcome is not Outcome.FAIL and self._key(ended.hyperparameters) == lane.key:
-                return self._end(lane, _repeated(ended))
+        if lane.key in self._trained:
+            return self._end(lane, _repeated(self._trained[lane.key]))
         for running in self._lanes.values():
             if running.key == lane.key:
                 self._repeats.setdefault(running.shown.number, []).append(lane)
@@ -242,6 +246,8 @@ class Search:
             return None
         ended = EndedTrial(lane.shown.number, lane.shown.hyperparameters, result)
         self._history.add(ended)
+        if result.outcome is not Outcome.FAIL:
+            self._trained.setdefault(lane.key, ended)
         return ended
 
     # Remembering and showing
