@@ -66,8 +66,15 @@ def blamed_on(source: str, overrides: Mapping[str, Any] | None = None) -> Iterat
     try:
         yield
     except (SpecError, UnknownNameError) as error:
-        key = re.split(r"[ :]", str(error), maxsplit=1)[0]
-        raise SpecError(f"{origin(key, source, overrides or {})}: {error}") from None
+        given = overrides or {}
+        named = [key for key, value in given.items() if _names(str(error), key, value)]
+        raise SpecError(f"{origin(named[0] if named else '', source, given)}: {error}") from None
+
+
+def _names(message: str, key: str, value: object) -> bool:
+    """Return whether a message is about a key, or about the value that it has."""
+    start, pair = re.escape(key), re.escape(f"{key} = {value}")
+    return re.search(rf"^{start}[ :]|\b{pair}\b", message) is not None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The schema of our tables over time: alembic's migrations, beside Optuna's own in the same database."""
 
+import functools
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -68,7 +69,12 @@ def known_revisions() -> frozenset[str]:
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(alembic_config())
+    return _read_scripts(script_location())
+
+
+@functools.cache
+def _read_scripts(folder: Path) -> ScriptDirectory:
+    return ScriptDirectory(str(folder))
 
 
 def _current(connection: sa.Connection, version_table: str) -> str | None:

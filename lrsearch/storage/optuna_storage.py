@@ -4,7 +4,7 @@ import functools
 import pickle
 from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
@@ -69,6 +69,8 @@ class ReliableStorage(RDBStorage):
         skip_compatibility_check: accept an older schema, to upgrade it.
     """
 
+    _head_version: ClassVar[str | None] = None
+
     def __init__(
         self,
         address: StorageAddress,
@@ -103,6 +105,13 @@ class ReliableStorage(RDBStorage):
                 f"a pickle of {self!r} would hold its password. Open the database in each process instead."
             )
         return super().__getstate__()
+
+    def get_head_version(self) -> str:
+        """Return the revision of its tables that the installed Optuna needs."""
+        # One for the whole process, and slow to find: Optuna imports all its migrations for it, each time.
+        if ReliableStorage._head_version is None:
+            ReliableStorage._head_version = super().get_head_version()
+        return ReliableStorage._head_version
 
     def transaction(self, write: Callable[[sa.Connection], Result]) -> Result:
         """Return ``write(connection)``, run in one transaction that may read and write.

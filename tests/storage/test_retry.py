@@ -118,6 +118,7 @@ def test_a_killed_connection_is_replaced_in_the_middle_of_a_transaction(created_
         assert database.read(lambda connection: connection.scalar(count)) == 1
 
 
+@pytest.mark.slow
 def test_optuna_runs_on_while_its_connections_are_killed(created_postgresql_url: str) -> None:
     """All trials of a study end although every connection is cut again and again."""
     url = created_postgresql_url

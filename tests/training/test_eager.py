@@ -135,7 +135,9 @@ def test_the_reported_lr_is_the_schedules_last_one(task, data, kind):
 
 def test_training_learns_the_digits(task, data):
     """A sensible learning rate reaches a validation accuracy above 85% in three epochs."""
-    result = run(make_array(task, data), [Hyperparameters(0.1, "LinearLR", {}, 0.0, {"momentum": 0.9})])[0][-1]
+    result = run(make_array(task, data), [Hyperparameters(0.1, "LinearLR", {}, 0.0, {"momentum": 0.9})])[0][
+        -1
+    ]
     assert result.metrics["valid_accuracy"] > 0.85
     assert result.valid_loss < 0.5
 

@@ -81,6 +81,8 @@ def _motion(request: Request, particle: int, own: Sequence[Attempt]) -> tuple[Ve
     """
     position = request.space.encode(own[0].params, sobol_vector(replace(request, index=particle)))
     velocity = (request.rng.random(len(position)) - position) / 2
+    for part in request.space.scores:
+        velocity[part] = 0.0  # options are explored all along
     for attempt in own[1:]:
         before, position = position, request.space.encode(attempt.params, position)
         velocity = position - before
