@@ -11,7 +11,7 @@ rates, the 4 kinds, and 0.25 and 0.75 for each knob. Seeds 0 to 19 served to cho
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -46,6 +46,10 @@ class Found:
 
     true: float
     reported: float
+
+
+Search = Callable[[str, int], Found]
+"""Runs a search with the sampler of a name and a seed."""
 
 
 def objective_space(lr: Range, knob: Range | Choice) -> SearchSpace:
@@ -103,7 +107,7 @@ def train(
     return optuna.trial.TrialState.COMPLETE
 
 
-def compare(names: Sequence[str], seeds: Sequence[int], jobs: int) -> dict[str, list[Found]]:
+def compare(search: Search, names: Sequence[str], seeds: Sequence[int], jobs: int) -> dict[str, list[Found]]:
     """Return what each sampler found, by seed."""
     pairs = list(product(names, seeds))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_silence) as pool:
@@ -120,7 +124,7 @@ def p_value(found: Iterable[Found], baseline: Iterable[Found]) -> float:
 def markdown(results: Mapping[str, Sequence[Found]], seeds: Sequence[int]) -> str:
     """Return the table of results, the best mean first."""
     lines = [
-        f"Seeds {seeds[0]} to {seeds[-1]}, {TRIALS} trials each.",
+        f"Seeds {seeds[0]} to {seeds[-1]}.",
         "",
         "| sampler | mean | median | standard error | mean as reported | p against random |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -145,21 +149,40 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table, and write it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument(
-        "--seeds", type=_seeds, default=_seeds(REPORT_SEEDS), help="first:end, such as 100:120"
-    )
+def comparison(
+    search: Search,
+    samplers: Sequence[str],
+    seeds: str,
+    title: str,
+    description: str,
+    arguments: Sequence[str] | None,
+) -> None:
+    """Compare samplers as the command line asks for, print the table, and write it if asked to.
+
+    Args:
+        search: runs one search.
+        samplers: that can be compared.
+        seeds: of the report, unless told otherwise.
+        title: of the page that is written.
+        description: what is compared and how.
+        arguments: of the command line; None takes this process's.
+    """
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--seeds", type=_seeds, default=_seeds(seeds), help=f"first:end, such as {seeds}")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--samplers", nargs="+", choices=samplers, default=list(samplers))
     parser.add_argument("--markdown", type=Path, help="file that the table is written to")
     options = parser.parse_args(arguments)
     names = list(dict.fromkeys([*options.samplers, BASELINE]))
-    table = markdown(compare(names, options.seeds, options.jobs), options.seeds)
+    table = markdown(compare(search, names, options.seeds, options.jobs), options.seeds)
     print(table)
     if options.markdown:
-        options.markdown.write_text(f"# Samplers compared\n\n{__doc__}\n{table}", encoding="utf-8")
+        options.markdown.write_text(f"# {title}\n\n{description}\n{table}", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare the samplers on the formula."""
+    comparison(search, SAMPLERS, REPORT_SEEDS, "Samplers compared", __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

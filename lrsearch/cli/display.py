@@ -131,12 +131,12 @@ class LiveDisplay:
         self._live.console.print(text, markup=False, highlight=False)
 
     def show(self, progress: Progress) -> None:
-        """Redraw."""
+        """Redraw: at once when a trial has ended, else with the next of four pictures a second."""
         for trial in progress.news:
             self._live.console.print(
                 _ended_line(trial), markup=False, highlight=False, overflow="ellipsis", no_wrap=True
             )
-        self._live.update(_picture(progress))
+        self._live.update(_picture(progress), refresh=bool(progress.news))
 
 
 def choose_display(*, quiet: bool, log_format: str) -> Display:

@@ -1,5 +1,7 @@
 """``lrsearch optimize``: what it prints, and when it trains nothing, more, or something else."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -104,31 +106,31 @@ def test_a_file_with_a_smaller_budget_leaves_the_stored_one(study_file, started)
 
 
 @pytest.mark.parametrize(
-    ("change", "option", "words"),
+    ("before", "after", "option", "words"),
     [
-        ({"seed": 7}, ["--seed", "7"], "seed: stored 0, now 7"),
-        ({"epochs": 3}, ["--epochs", "3"], "epochs: stored 2, now 3"),
-        ({"sampler": "tpe"}, ["--sampler", "tpe"], "sampler: stored 'random', now 'tpe'"),
-        ({"pruner": "asha"}, ["--pruner", "asha"], "pruner: stored 'none', now 'asha'"),
-        ({"space": "lr = 0.3\nwarmup_fraction = 0.0"}, None, "space.lr: stored not set, now 0.3"),
+        ("epochs = 2", "epochs = 3", ["--epochs", "3"], "epochs: stored 2, now 3"),
+        ("epochs", "seed = 7\nepochs", ["--seed", "7"], "seed: stored 0, now 7"),
+        ('sampler = "grid"', "", ["--sampler", "tpe"], "sampler: stored 'grid', now 'tpe'"),
+        ('pruner = "none"', "", ["--pruner", "asha"], "pruner: stored 'none', now 'asha'"),
+        ("1e6", "1e5", [], "space.lr: stored [0.1, 1000000.0, 0.01], now [0.1, 100000.0, 0.01]"),
+        ("decay_fraction = 0.5", "decay_fraction = 0.4", [], "space.WSD.decay_fraction: stored 0.5, now 0.4"),
     ],
 )
 def test_a_study_of_that_name_with_another_specification_is_refused(
-    study_file, started, change, option, words
+    finished, started, before, after, option, words
 ):
     """It names what differs, from file or option, and nothing is trained or lost."""
-    path = study_file()
-    succeed("optimize", path, "--quiet")
-    before = values("s")
+    kept = values(finished)
     if option:
-        assert words in refused("optimize", path, *option)
-        assert words in refused("optimize", "s", *option)
-    message = refused("optimize", study_file(**change))
-    assert "study 's' exists with another specification" in message
+        assert words in refused("optimize", "finished.toml", *option)
+        assert words in refused("optimize", finished, *option)
+    Path("other.toml").write_text(Path("finished.toml").read_text().replace(before, after))
+    message = refused("optimize", "other.toml")
+    assert "study 'fin ished' exists with another specification" in message
     assert words in message
     assert "--name NEW" in message
-    assert values("s") == before
-    assert started == [0, 1, 2]
+    assert values(finished) == kept
+    assert started == []
 
 
 def test_run_may_change_from_run_to_run(study_file):

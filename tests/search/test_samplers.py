@@ -23,7 +23,7 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
-from benchmarks.samplers import compare, p_value
+from benchmarks.samplers import compare, p_value, search
 from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.parameters import Choice, Condition, Parameter, Point, Range, SearchSpace
 from lrsearch.schedules import Hyperparameters
@@ -631,6 +631,6 @@ def test_an_impossible_point_is_refused():
 @pytest.mark.slow
 def test_genetic_and_swarm_find_better_points_than_random():
     """On the benchmark's seeds, both end better than random search, and so does TPE (Wilcoxon, p < 0.05)."""
-    found = compare(["random", "genetic", "particle-swarm", "tpe"], range(100, 120), jobs=2)
+    found = compare(search, ["random", "genetic", "particle-swarm", "tpe"], range(100, 120), jobs=2)
     for name in ("genetic", "particle-swarm", "tpe"):
         assert p_value(found[name], found["random"]) < 0.05
