@@ -34,7 +34,7 @@ def interrupted_after(path, events, number):
     return process.returncode, [json.loads(line) for line in [*lines, *rest.splitlines()]], err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_search_that_is_interrupted_goes_on_to_its_budget(study_file, number):
     """Exit code 130; the released trial keeps its point and starts again; never more trials than asked."""
     path = study_file(trials=3, epochs=60)
