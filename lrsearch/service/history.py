@@ -20,6 +20,7 @@ class History:
 
     def __init__(self, ended: Iterable[EndedTrial], losses: Mapping[int, Mapping[int, float]]) -> None:
         self.ended = list(ended)
+        self._ended_before = len(self.ended)
         self.losses: dict[int, dict[int, float]] = {}
         for trial, curve in losses.items():
             for epoch, loss in curve.items():
@@ -51,8 +52,8 @@ class History:
 
     @property
     def keeps_failing(self) -> bool:
-        """Whether the last trials have all failed."""
-        latest = self.ended[-FAILURES_IN_A_ROW:]
+        """Whether the last trials of this run have all failed: a cause that was mended since is forgiven."""
+        latest = self.ended[self._ended_before :][-FAILURES_IN_A_ROW:]
         return len(latest) == FAILURES_IN_A_ROW and all(t.result.outcome is Outcome.FAIL for t in latest)
 
     @property

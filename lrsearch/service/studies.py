@@ -1,7 +1,7 @@
 """Opens, widens and fills studies: what happens to a study before and between its runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.errors import SpecError
@@ -141,7 +141,7 @@ def _reopen(database: Database, record: StudyRecord, spec: StudySpec, *, trials_
 def _wider(lr: Any, low: float | None, high: float | None) -> Range:
     if not isinstance(lr, Range):
         raise SpecError(f"only a range of lr can be widened, but this study has lr = {lr}")
-    wider = Range(low if low is not None else lr.low, high if high is not None else lr.high, lr.log)
+    wider = replace(lr, low=lr.low if low is None else low, high=lr.high if high is None else high)
     if wider.low > lr.low or wider.high < lr.high:
         raise SpecError(f"bounds of lr can only be widened: {lr} does not lie within {wider}")
     return wider

@@ -246,6 +246,9 @@ def test_a_study_whose_trials_all_fail_is_stopped(database):
     assert last.stopped is StopReason.FAILURES
     assert last.ended == {"FAIL": 5, "diverged": 0}
     assert last.last_failure == "RuntimeError: no such layer"
+    mended = run(database, make_spec(trials=50))
+    assert mended.stopped is StopReason.BUDGET
+    assert mended.ended == {"FAIL": 5, "COMPLETE": 45, "diverged": 0}
 
 
 def test_a_study_without_gain_ends_early(database):
