@@ -58,15 +58,12 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
         StudyConflictError: if a study of that name has another specification.
         SpecError: if the budget that was asked for is smaller than the stored one.
     """
-    if spec.name in {record.name for record in list_studies(database)}:
-        return _reopen(database, find_study(database, spec.name), spec, trials_given=trials_given)
-    record = create_study(database, spec.name, spec.identity(), spec.trials)
+    known = {record.name for record in list_studies(database)}
     first = first_trials(spec)
-    slots = Slots(database, record.uuid)
-    for point in list(first.points.values())[: spec.trials]:
-        slots.enqueue(point)
+    record = create_study(database, spec.name, spec.identity(), spec.trials, list(first.points.values()))
+    trials = _grow(database, record, spec, trials_given=trials_given)
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
-    return OpenStudy(record, spec, dropped)
+    return OpenStudy(record, spec.replace(trials=trials), () if spec.name in known else dropped)
 
 
 def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:
@@ -125,7 +122,8 @@ def enqueue(database: Database, name: str, point: Mapping[str, Scalar]) -> int:
     return slot
 
 
-def _reopen(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> OpenStudy:
+def _grow(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> int:
+    """Check that a stored study is the one that is meant, and return its budget, grown if asked to."""
     check_same_study(record.spec, spec)
     stored = int(record.spec["trials"])
     if spec.trials < stored and trials_given:
@@ -135,7 +133,7 @@ def _reopen(database: Database, record: StudyRecord, spec: StudySpec, *, trials_
     if spec.trials > stored:
         replace_spec(database, record.uuid, spec.identity())
         Slots(database, record.uuid).grow(spec.trials)
-    return OpenStudy(record, spec.replace(trials=max(stored, spec.trials)))
+    return max(stored, spec.trials)
 
 
 def _wider(lr: Any, low: float | None, high: float | None) -> Range:

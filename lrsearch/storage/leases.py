@@ -4,7 +4,8 @@ On PostgreSQL they pass over rows that another worker has locked. On SQLite the 
 lock under which anyone may write.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,10 +15,24 @@ from lrsearch.storage.tables import FREE, LEASED, TOLD, EpochValueRow, SlotRow
 from lrsearch.storage.upsert import insert_missing
 
 
-def insert_free_slots(connection: sa.Connection, study_uuid: str, slots: Iterable[int]) -> None:
-    """Add slots that do not exist yet."""
+def insert_free_slots(
+    connection: sa.Connection,
+    study_uuid: str,
+    slots: Iterable[int],
+    points: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Add slots that do not exist yet; slot i prescribes point i as long as there are points."""
+    prescribed = dict(enumerate(json.dumps(dict(point)) for point in points))
     rows = [
-        {"study_uuid": study_uuid, "slot": slot, "state": FREE, "attempt": 0, "deaths": 0} for slot in slots
+        {
+            "study_uuid": study_uuid,
+            "slot": slot,
+            "state": FREE,
+            "attempt": 0,
+            "deaths": 0,
+            "point": prescribed.get(slot),
+        }
+        for slot in slots
     ]
     insert_missing(connection, SlotRow, rows)
 

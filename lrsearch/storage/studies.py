@@ -2,8 +2,9 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -43,7 +44,13 @@ class StudyRecord:
     created_at: str
 
 
-def create_study(database: Database, name: str, spec: Mapping[str, Any], trials: int) -> StudyRecord:
+def create_study(
+    database: Database,
+    name: str,
+    spec: Mapping[str, Any],
+    trials: int,
+    points: Sequence[Mapping[str, Any]] = (),
+) -> StudyRecord:
     """Create a study with a budget of free slots; one that exists under this name is returned as it is.
 
     Args:
@@ -51,6 +58,7 @@ def create_study(database: Database, name: str, spec: Mapping[str, Any], trials:
         name: the study's name.
         spec: its specification, as plain JSON values.
         trials: number of slots.
+        points: parameters by canonical name that the first slots prescribe.
 
     Raises:
         StudyConflictError: a study of this name exists that lrsearch did not make.
@@ -62,7 +70,8 @@ def create_study(database: Database, name: str, spec: Mapping[str, Any], trials:
                 optuna.delete_study(study_name=unfinished, storage=database.optuna_storage)
             uuid = str(uuid4())
             _create_unfinished(database, uuid)
-            database.transaction(lambda connection: _publish(connection, uuid, name, spec, trials))
+            rows = partial(_insert_rows, uuid=uuid, spec=spec, trials=trials, points=points)
+            database.transaction(lambda connection: _publish(connection, uuid, name, rows))
     return find_study(database, name)
 
 
@@ -151,14 +160,27 @@ def _create_unfinished(database: Database, uuid: str) -> None:
         study.set_metric_names([METRIC_NAME])
 
 
-def _publish(connection: sa.Connection, uuid: str, name: str, spec: Mapping[str, Any], trials: int) -> None:
+def _publish(
+    connection: sa.Connection, uuid: str, name: str, insert: Callable[[sa.Connection], None]
+) -> None:
     # The name appears together with our rows: a process that dies half-way leaves nothing under it.
     studies = optuna_tables.studies
     unfinished = studies.c.study_name == f"{UNFINISHED}{uuid}"
     connection.execute(sa.update(studies).where(unfinished).values(study_name=name))
+    insert(connection)
+
+
+def _insert_rows(
+    connection: sa.Connection,
+    *,
+    uuid: str,
+    spec: Mapping[str, Any],
+    trials: int,
+    points: Sequence[Mapping[str, Any]],
+) -> None:
     row = {"uuid": uuid, "spec": _to_json(spec), "created_at": clock.naive_utc(connection)}
     insert_missing(connection, StudyRow, [row])
-    insert_free_slots(connection, uuid, range(trials))
+    insert_free_slots(connection, uuid, range(trials), points)
 
 
 def _uuids_by_name(database: Database) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from lrsearch.errors import DatabaseSetupError
-from lrsearch.storage import lock, migrations
+from lrsearch.storage import lock, migrations, retry
 from lrsearch.storage.address import parse_address
 from lrsearch.storage.database import Database, check_database, open_database, upgrade_database
 from lrsearch.storage.optuna_tables import OPTUNA_TABLES
@@ -131,6 +132,29 @@ def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     assert database.read(lambda connection: connection.scalar(count)) == 0
 
 
+def test_a_transaction_on_sqlite_reads_what_it_may_change(created_sqlite_url: str) -> None:
+    """Two threads count on from what they read, and none of their steps is lost."""
+    with open_database(created_sqlite_url) as database:
+        start = "INSERT INTO lrsearch_studies VALUES ('u', '0', CURRENT_TIMESTAMP)"
+        database.transaction(lambda connection: connection.exec_driver_sql(start).close())
+
+        def count(connection: sa.Connection) -> None:
+            spec = int(connection.exec_driver_sql("SELECT spec FROM lrsearch_studies").scalar_one())
+            connection.exec_driver_sql(f"UPDATE lrsearch_studies SET spec = '{spec + 1}'")
+
+        def work() -> None:
+            for _ in range(30):
+                database.transaction(count)
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        query = sa.text("SELECT spec FROM lrsearch_studies")
+        assert database.read(lambda connection: connection.scalar(query)) == "60"
+
+
 @pytest.mark.slow
 def test_the_lock_of_the_first_start_is_held_by_one_process(database: Database) -> None:
     """While one process holds it, another one waits."""
@@ -237,8 +261,9 @@ def test_a_file_in_a_read_only_folder_is_refused(exists: bool) -> None:
         _assert_refused(url, "writable")
 
 
-def test_a_server_that_does_not_answer_is_reported_at_once() -> None:
-    """An address without a server is taken for a mistake, not for an outage."""
+def test_a_server_that_does_not_answer_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address without a server is taken for a mistake, not for an outage that is waited for."""
+    monkeypatch.setattr(retry.time, "sleep", lambda _: pytest.fail("waited for a server"))
     _assert_refused(
         "postgresql://user:secret@127.0.0.1:9/studies", "Check host, port, user, password and database"
     )

@@ -15,7 +15,7 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, record_epochs, valid_losses
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import create_study
-from lrsearch.storage.tables import SlotRow
+from lrsearch.storage.tables import EpochValueRow, SlotRow
 
 EPOCH = EpochResult(
     trial=0, epoch=1, train_loss=0.75, valid_loss=0.5, metrics={"valid_accuracy": 0.9}, lr=0.1, seconds=2.0
@@ -116,6 +116,9 @@ def test_a_diverged_epoch_is_infinite_to_optuna_and_itself_to_us(
     (stored,) = curves(slots.database, slots.study_uuid)
     assert stored.train_loss == math.inf
     assert math.isnan(stored.valid_loss)
+    # On both databases alike: SQLite has no NaN.
+    query = sa.select(EpochValueRow.name).where(EpochValueRow.value.is_(None))
+    assert slots.database.read(lambda connection: connection.scalars(query).all()) == ["valid_loss"]
 
 
 def test_curves_are_ordered_by_trial_and_epoch(slots: Slots, claims: list[Claim]) -> None:
