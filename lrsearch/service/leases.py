@@ -8,6 +8,7 @@ from typing import Self
 from lrsearch.errors import DatabaseLostError
 from lrsearch.results import Claim
 from lrsearch.storage.slots import Slots
+from lrsearch.storage.workers import see_worker
 
 RENEWALS_PER_LEASE = 3
 
@@ -17,10 +18,11 @@ class LeaseKeeper:
 
     Args:
         slots: the study's budget.
+        worker: its name; the database keeps when it was last seen.
     """
 
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+    def __init__(self, slots: Slots, worker: str) -> None:
+        self._slots, self._worker = slots, worker
         self._claims: tuple[Claim, ...] = ()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -47,5 +49,6 @@ class LeaseKeeper:
                 claims = self._claims
             try:
                 self._slots.renew(claims)
+                see_worker(self._slots.database, self._worker)
             except DatabaseLostError:
                 return  # the loop's own next write meets the same error and reports it

@@ -26,6 +26,7 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import record_epochs, valid_losses
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.trials import trial_records
+from lrsearch.storage.workers import register_worker
 from lrsearch.training.array import TrialArray
 
 WAIT_S = 0.5
@@ -69,7 +70,9 @@ class Search:
             study.spec.pruner, self._epochs, study.spec.trials, largest_warmup_fraction(study.spec)
         )
         self._protected = list(first_trials(study.spec).points.values())
-        self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        host, pid = socket.gethostname(), os.getpid()
+        self._worker = f"{host}:{pid}:{uuid4().hex[:8]}"
+        register_worker(database, study.record.uuid, self._worker, host, pid, array.device)
         self._history = self._load_history()
         self._trained = {
             self._key(trial.hyperparameters): trial
@@ -89,7 +92,7 @@ class Search:
             stop_requested: asked after every epoch; true ends the run.
         """
         started, done_before = time.monotonic(), len(self._history.ended)
-        with LeaseKeeper(self._slots) as keeper:
+        with LeaseKeeper(self._slots, self._worker) as keeper:
             try:
                 while (reason := self._reason_to_stop(stop_requested, started)) is None:
                     news = self._step(keeper)

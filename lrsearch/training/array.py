@@ -15,6 +15,11 @@ class TrialArray(Protocol):
     """
 
     @property
+    def device(self) -> str:
+        """Name of the device that trains, such as ``cuda:0``."""
+        ...
+
+    @property
     def untrained_loss(self) -> float:
         """Validation loss of the model before any update."""
         ...

@@ -47,6 +47,11 @@ class EagerArray:
         self._untrained_loss: float | None = None
 
     @property
+    def device(self) -> str:
+        """Name of the device that trains."""
+        return str(self._data.device)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer updates in an epoch."""
         return self._data.steps_per_epoch

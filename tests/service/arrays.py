@@ -19,6 +19,7 @@ class FormulaArray:
         after_epoch: called with this array after every epoch, or None.
     """
 
+    device = "cpu"
     steps_per_epoch = 10
     untrained_loss = 100.0
 

@@ -1,6 +1,7 @@
 """The loop: exact budgets, pruning, divergence, failures, interruption, repetition."""
 
 import math
+import os
 import threading
 import time
 
@@ -16,6 +17,7 @@ from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.trials import trial_records
+from lrsearch.storage.workers import list_workers
 from tests.service.arrays import FormulaArray, bowl
 
 LONG_S = 120.0
@@ -375,6 +377,17 @@ def test_every_sampler_runs_and_resumes(database, sampler):
     last = run(database, spec, lanes=3)
     assert last.ended_trials == 16
     assert last.best.result.value < 1.0
+
+
+def test_a_worker_is_known_and_seen_while_it_works(database):
+    """The database knows each worker's process and device, and when it was last seen."""
+    spec = make_spec(trials=4)
+    array = FormulaArray(after_epoch=lambda _array: time.sleep(0.05))
+    *_, last = search(database, spec, array, lease_s=0.3).run()
+    assert last.stopped is StopReason.BUDGET
+    [worker] = list_workers(database, open_study(database, spec).record.uuid)
+    assert (worker.pid, worker.device) == (os.getpid(), "cpu")
+    assert worker.seen_at > worker.started_at
 
 
 def test_progress_tells_where_the_study_stands(database):
