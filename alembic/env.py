@@ -7,6 +7,7 @@ database is the one that ``LRSEARCH_STORAGE`` names.
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.schema import SchemaItem
@@ -20,7 +21,7 @@ def is_ours(name: str | None) -> bool:
     return name is not None and name.startswith(PREFIX) and name != VERSION_TABLE
 
 
-def include_name(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
+def include_name(name: str | None, kind: str, _parents: Mapping[Any, str | None]) -> bool:
     return is_ours(name) if kind == "table" else True
 
 

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from lrsearch.errors import DatabaseSetupError
-from lrsearch.storage import lock, migrations, retry
+from lrsearch.storage import lock, migrations
 from lrsearch.storage.address import parse_address
 from lrsearch.storage.database import Database, check_database, open_database, upgrade_database
 from lrsearch.storage.optuna_tables import OPTUNA_TABLES
@@ -263,7 +263,7 @@ def test_a_file_in_a_read_only_folder_is_refused(exists: bool) -> None:
 
 def test_a_server_that_does_not_answer_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address without a server is taken for a mistake, not for an outage that is waited for."""
-    monkeypatch.setattr(retry.time, "sleep", lambda _: pytest.fail("waited for a server"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited for a server"))
     _assert_refused(
         "postgresql://user:secret@127.0.0.1:9/studies", "Check host, port, user, password and database"
     )

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,10 +103,10 @@ def test_wrong_sql_on_sqlite_is_not_taken_for_a_lost_connection(sqlite_url: str)
 
 def test_a_killed_connection_is_replaced_in_the_middle_of_a_transaction(created_postgresql_url: str) -> None:
     """The transaction runs again from its start, on a new connection, and takes effect once."""
-    attempts = []
+    attempts: list[int] = []
 
     def write(connection: sa.Connection) -> int:
-        attempts.append(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        attempts.append(int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()))
         connection.exec_driver_sql("INSERT INTO lrsearch_studies VALUES ('u', '{}', now())")
         if len(attempts) == 1:
             connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -192,7 +192,7 @@ def _impatient(url: str, retry_s: float) -> Iterator[Database]:
 
 
 @contextmanager
-def _locked(database: Database) -> Iterator[object]:
+def _locked(database: Database) -> Iterator[Callable[[], object]]:
     """Hold the write lock of a SQLite file; yields what lets it go."""
     path = database.address.path or Path()
     with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as other:

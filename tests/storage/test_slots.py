@@ -78,6 +78,20 @@ def test_the_lowest_free_slots_are_claimed_first(slots: Slots) -> None:
     assert slots.counts() == SlotCounts(free=0, leased=4, told=0, done=0)
 
 
+def test_workers_that_claim_at_once_get_different_slots(created_url: str) -> None:
+    """Four threads claim one slot at a time until none is left; no slot is claimed twice."""
+    with open_database(created_url) as database:
+        slots = Slots(database, create_study(database, "study", {}, trials=60).uuid)
+        claims: list[Claim] = []
+
+        def work(index: int) -> None:
+            while claimed := slots.claim(f"worker {index}", 1):
+                claims.extend(claimed)
+
+        _in_threads(4, work)
+        assert sorted(claims, key=lambda claim: claim.slot) == [Claim(slot, 1) for slot in range(60)]
+
+
 def test_a_budget_grows_and_never_shrinks(slots: Slots) -> None:
     """New slots are added behind the old ones, which keep their state."""
     slots.claim("a", 1)

@@ -55,6 +55,13 @@ def test_a_new_study_is_optunas_and_ours(database: Database) -> None:
     assert Slots(database, record.uuid).counts() == SlotCounts(free=3, leased=0, told=0, done=0)
 
 
+def test_the_first_slots_prescribe_the_given_points(database: Database) -> None:
+    """A study's first trials appear together with it, whoever creates it first."""
+    record = create_study(database, "digits", SPEC, trials=3, points=[{"lr": 0.1}, {"lr": 0.2}])
+    claims = Slots(database, record.uuid).claim("worker", 3)
+    assert [claim.point for claim in claims] == [{"lr": 0.1}, {"lr": 0.2}, None]
+
+
 def test_creating_a_study_again_returns_it_unchanged(database: Database) -> None:
     """Neither another specification nor another budget replaces what exists; the caller compares."""
     first = create_study(database, "digits", SPEC, trials=3)
@@ -246,8 +253,8 @@ def _rename(database: Database, old: str, new: str) -> None:
     optuna.delete_study(study_name=old, storage=storage)
 
 
-def _row_counts(database: Database) -> dict[str, int]:
+def _row_counts(database: Database) -> dict[str, int | None]:
     names = sa.inspect(database.optuna_storage.engine).get_table_names()
     assert set(names) >= set(Base.metadata.tables)
-    counts = {name: sa.select(sa.func.count()).select_from(sa.table(name)) for name in names}
-    return {name: database.read(lambda c, q=query: c.scalar(q)) for name, query in counts.items()}
+    counts = [sa.select(sa.func.count()).select_from(sa.table(name)) for name in names]
+    return dict(zip(names, database.read(lambda c: [c.scalar(count) for count in counts]), strict=True))
