@@ -231,6 +231,10 @@ class SearchSpace:
                 raise SpecError(f"{name} is fixed to {whole[name]!r} in this study, but got {value!r}")
         return whole
 
+    def with_fixed(self, part: Mapping[str, Scalar]) -> Point:
+        """Return the whole point of a trial: its searched part, as stored, and the fixed values."""
+        return self.walk(lambda parameter: part[parameter.name])
+
     def check_part(self, part: Mapping[str, Scalar]) -> None:
         """Refuse a part of a point that no whole point of the space contains.
 

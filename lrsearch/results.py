@@ -60,6 +60,11 @@ class LaneFailure:
     reason: str
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return an exception as the reason of a failure: its type and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """How a trial ended.

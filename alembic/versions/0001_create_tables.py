@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("epochs", sa.Integer(), nullable=True),
         sa.Column("diverged", sa.Boolean(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("ended_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("study_uuid", "slot", name="pk_lrsearch_slots"),
     )
     op.create_table(

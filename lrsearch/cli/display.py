@@ -148,7 +148,9 @@ def choose_display(*, quiet: bool, log_format: str) -> Display:
     return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
-_WAITING = "waiting for the trials of other workers; those of a worker that died become free within a minute"
+_WAITING = (
+    "waiting for the trials of other workers; those of a worker that died become free within two minutes"
+)
 
 
 def _ended_line(trial: EndedTrial) -> str:

@@ -52,7 +52,7 @@ def print_best(database: "Database", spec: "StudySpec") -> None:
 
     best = best_trial(database, spec)
     record = find_study(database, spec.name)
-    hyperparameters = Hyperparameters.from_point(search_space(spec).complete(best.params))
+    hyperparameters = Hyperparameters.from_point(search_space(spec).with_fixed(best.params))
     curve = [result for result in curves(database, record.uuid) if result.trial == best.number]
     metrics = (
         "".join(f", {name} {number(value)}" for name, value in curve[-1].metrics.items()) if curve else ""
@@ -97,6 +97,6 @@ def _in_words(record: "TrialRecord", space: "SearchSpace") -> str:
     from lrsearch.schedules import Hyperparameters
 
     try:
-        return described(Hyperparameters.from_point(space.complete(record.params)))
+        return described(Hyperparameters.from_point(space.with_fixed(record.params)))
     except SpecError:
         return ", ".join(f"{name} {value}" for name, value in record.params.items())

@@ -15,7 +15,7 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
         spec: resolved specification of the trial's study.
         params: the trial's searched parameters by canonical name.
     """
-    point = Hyperparameters.from_point(search_space(spec).complete(params))
+    point = Hyperparameters.from_point(search_space(spec).with_fixed(params))
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
     return {
         "name": f"{spec.name[:90]}-best",

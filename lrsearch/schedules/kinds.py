@@ -22,7 +22,8 @@ class Knob:
         usual: the value of a point that does not name it.
         limits: the values that are allowed at all.
         only_if: (knob, value) that must hold for this one to exist, or None.
-        up_to_epochs: divisor d of the budget: the default range then ends at max(1, epochs // d).
+        up_to_epochs: divisor d of the budget: the default range then ends at max(1, epochs // d), or
+            where it could not act within the budget.
     """
 
     name: str
@@ -36,7 +37,8 @@ class Knob:
         """Return what a search with this budget draws from."""
         if self.up_to_epochs is None or not isinstance(self.default, Range):
             return self.default
-        return Range(self.default.low, max(1, epochs // self.up_to_epochs), integer=True)
+        able_to_act = max(0, epochs - 3)  # the first epoch improves, patience + 1 do not, one follows the cut
+        return Range(self.default.low, min(max(1, epochs // self.up_to_epochs), able_to_act), integer=True)
 
     def exists_beside(self, knobs: Knobs) -> bool:
         """Return whether the knob exists beside the values of its kind's other knobs."""
@@ -86,7 +88,7 @@ _GAMMA = Knob("gamma", Range(0.05, 0.9, log=True), 0.1, Range(0.0, 1.0))
 _END_FACTOR = Knob("end_factor", Range(0.0, 0.1), 0.0, Range(0.0, 1.0))
 _FINAL_FACTOR = Knob("final_factor", Range(1e-4, 1.0, log=True), 0.01, Range(1e-12, 1.0, log=True))
 _BASE_FACTOR = Knob("base_factor", Range(0.01, 0.5, log=True), 0.1, Range(0.0, 1.0))
-_CYCLES = Knob("cycles", Range(1, 8, integer=True), 1, Range(1, 10_000, integer=True))
+_CYCLES = Knob("cycles", Range(1, 8, integer=True), 1, Range(1, 50, integer=True))
 
 
 def _only_if(mode: str) -> Knob:
@@ -183,7 +185,7 @@ _ALL = (
         "the cosine in each cycle, each T_mult times as long as the one before",
         formulas.cosine_restarts,
         (
-            Knob("cycles", Range(2, 5, integer=True), 2, Range(1, 10_000, integer=True)),
+            Knob("cycles", Range(2, 5, integer=True), 2, Range(1, 50, integer=True)),
             Knob("T_mult", Range(1, 2, integer=True), 1, Range(1, 10, integer=True)),
             _END_FACTOR,
         ),

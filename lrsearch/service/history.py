@@ -1,11 +1,14 @@
-"""What a worker remembers of a study: how its trials ended, and their losses."""
+"""What a worker knows of a study: how its trials ended, whoever trained them, and their losses."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 
 from lrsearch.results import Outcome
+from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial
+from lrsearch.storage.epochs import valid_losses
+from lrsearch.storage.slots import Slots
 
 FAILURES_IN_A_ROW = 5
 
@@ -14,28 +17,46 @@ class History:
     """The ended trials of a study in the order of their end, and the losses of all trials.
 
     Args:
-        ended: the trials that ended before.
-        losses: validation loss by trial and epoch (from 1).
+        slots: of the study, where results are stored.
+        plan: of the study.
     """
 
-    def __init__(self, ended: Iterable[EndedTrial], losses: Mapping[int, Mapping[int, float]]) -> None:
-        self.ended = list(ended)
-        self._ended_before = len(self.ended)
+    def __init__(self, slots: Slots, plan: Plan) -> None:
+        self._slots = slots
+        self._numbers: set[int] = set()
+        self.ended: list[EndedTrial] = []
         self.losses: dict[int, dict[int, float]] = {}
-        for trial, curve in losses.items():
-            for epoch, loss in curve.items():
-                self.enter(trial, epoch, loss)
+        self.refresh(plan, running=())
+        self._ended_before = len(self.ended)
+
+    def refresh(self, plan: Plan, running: Collection[int]) -> list[EndedTrial]:
+        """Read what other workers did meanwhile, and return the trials that they ended.
+
+        Args:
+            plan: of the study.
+            running: this worker's own trials, whose losses it knows better.
+        """
+        news = []
+        for slot in self._slots.results():
+            if slot.trial is not None and slot.point is not None and slot.trial not in self._numbers:
+                news.append(EndedTrial(slot.trial, plan.hyperparameters(slot.point), slot.result))
+                self.add(news[-1])
+        for trial, curve in valid_losses(self._slots.database, self._slots.study_uuid).items():
+            if trial not in running:
+                self.losses[trial] = {epoch: _comparable(loss) for epoch, loss in curve.items()}
+        return news
 
     def restart(self, trial: int) -> None:
         """Forget the losses of a trial that trains from its beginning."""
         self.losses[trial] = {}
 
     def enter(self, trial: int, epoch: int, loss: float) -> None:
-        """Remember a loss; one that is not a number counts as infinite."""
-        self.losses.setdefault(trial, {})[epoch] = math.inf if math.isnan(loss) else loss
+        """Remember a loss."""
+        self.losses.setdefault(trial, {})[epoch] = _comparable(loss)
 
     def add(self, trial: EndedTrial) -> None:
         """Remember how a trial ended."""
+        self._numbers.add(trial.number)
         self.ended.append(trial)
 
     @property
@@ -68,5 +89,9 @@ class History:
         return {**counts, "diverged": sum(trial.result.diverged for trial in self.ended)}
 
 
+def _comparable(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
+
+
 def _value(trial: EndedTrial) -> float:
-    return float("inf") if trial.result.value is None else trial.result.value
+    return math.inf if trial.result.value is None else trial.result.value

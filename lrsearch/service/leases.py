@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from lrsearch.errors import DatabaseLostError
 from lrsearch.results import Claim
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.workers import see_worker
@@ -50,5 +49,5 @@ class LeaseKeeper:
             try:
                 self._slots.renew(claims)
                 see_worker(self._slots.database, self._worker)
-            except DatabaseLostError:
-                return  # the loop's own next write meets the same error and reports it
+            except Exception:  # renewal goes on; the loop's own next write meets the error and reports it
+                continue

@@ -9,10 +9,10 @@ from lrsearch.parameters import Range, Scalar
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
-from lrsearch.spec import StudySpec, check_same_study, resolve, search_space, spec_from
+from lrsearch.spec import SCANS, StudySpec, check_same_study, resolve, search_space, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
-from lrsearch.storage.studies import StudyRecord, create_study, find_study, list_studies, replace_spec
+from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
 from lrsearch.tasks.catalogue import task_info
 
 
@@ -62,13 +62,18 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
     first = first_trials(spec)
     record = create_study(database, spec.name, spec.identity(), spec.trials, list(first.points.values()))
     trials = _grow(database, record, spec, trials_given=trials_given)
+    spec = spec.model_copy(update={"trials": trials})
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
-    return OpenStudy(record, spec.replace(trials=trials), () if spec.name in known else dropped)
+    return OpenStudy(record, spec, () if spec.name in known else dropped)
 
 
 def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:
-    """Return the specification that a study was created with, resolved, with some options changed."""
-    return resolved(spec_from({**record.spec, "name": record.name}, f"study {record.name!r}", overrides))
+    """Return the specification that a study was created with, resolved, with some options changed.
+
+    Its name is the study's of now, which may have been renamed to what no new study could be called.
+    """
+    spec = resolved(spec_from(record.spec, f"study {record.name!r}", overrides))
+    return spec if overrides and "name" in overrides else spec.model_copy(update={"name": record.name})
 
 
 def extend(
@@ -90,18 +95,16 @@ def extend(
     if trials < 0:
         raise SpecError(f"a study's budget can only grow, but got {trials:+d} trials")
     record = find_study(database, name)
-    spec = stored_spec(record)
-    wider = spec.replace(trials=spec.trials + trials)
+
+    def widen(stored: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+        wider = _wider(spec_from(stored, f"study {name!r}"), trials, lr_low, lr_high)
+        return wider.identity(), wider.trials
+
+    change_study(database, record.uuid, widen)
+    wider = stored_spec(find_study(database, name))
     if lr_low is not None or lr_high is not None:
-        wider = wider.replace(
-            space={**wider.space.model_dump(), "lr": _wider(spec.space.lr, lr_low, lr_high)}
-        )
-    wider = resolved(wider)
-    if wider.space.lr != spec.space.lr:
-        study_id = database.optuna_storage.get_study_id_from_name(record.name)
+        study_id = database.optuna_storage.get_study_id_from_name(name)
         database.optuna_storage.widen_distribution(study_id, "lr", distribution(wider.space.lr))
-    replace_spec(database, record.uuid, wider.identity())
-    Slots(database, record.uuid).grow(wider.trials)
     return wider
 
 
@@ -113,7 +116,10 @@ def enqueue(database: Database, name: str, point: Mapping[str, Scalar]) -> int:
         SpecError: if the point lies outside the study's space, or no slot is free.
     """
     record = find_study(database, name)
-    search_space(stored_spec(record)).check_part(point)
+    spec = stored_spec(record)
+    if spec.sampler in SCANS:
+        raise SpecError(f"sampler {spec.sampler!r} prescribes every point itself; nothing can be enqueued")
+    search_space(spec).check_part(point)
     slot = Slots(database, record.uuid).enqueue(dict(point))
     if slot is None:
         raise SpecError(
@@ -130,13 +136,21 @@ def _grow(database: Database, record: StudyRecord, spec: StudySpec, *, trials_gi
         raise SpecError(
             f"a study's budget can only grow: {spec.name!r} has {stored} trials, got {spec.trials}"
         )
-    if spec.trials > stored:
-        replace_spec(database, record.uuid, spec.identity())
-        Slots(database, record.uuid).grow(spec.trials)
-    return max(stored, spec.trials)
+    trials = max(stored, spec.trials)
+    if trials > stored:
+        change_study(database, record.uuid, lambda spec: ({**spec, "trials": trials}, trials))
+    return trials
 
 
-def _wider(lr: Any, low: float | None, high: float | None) -> Range:
+def _wider(spec: StudySpec, trials: int, lr_low: float | None, lr_high: float | None) -> StudySpec:
+    wider = spec.replace(trials=spec.trials + trials)
+    if lr_low is not None or lr_high is not None:
+        lr = _wider_range(spec.space.lr, lr_low, lr_high)
+        wider = wider.replace(space=spec.space.model_copy(update={"lr": lr}))
+    return resolved(wider)
+
+
+def _wider_range(lr: Any, low: float | None, high: float | None) -> Range:
     if not isinstance(lr, Range):
         raise SpecError(f"only a range of lr can be widened, but this study has lr = {lr}")
     wider = replace(lr, low=lr.low if low is None else low, high=lr.high if high is None else high)

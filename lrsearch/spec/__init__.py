@@ -2,11 +2,12 @@
 
 from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
 from lrsearch.spec.reading import blamed_on, read_spec, spec_from
-from lrsearch.spec.resolution import check_same_study, largest_warmup_fraction, resolve, search_space
+from lrsearch.spec.resolution import SCANS, check_same_study, largest_warmup_fraction, resolve, search_space
 from lrsearch.spec.study_spec import OptimizerSpec, RunSpec, SpaceSpec, StudySpec
 
 __all__ = [
     "OPTIMIZERS",
+    "SCANS",
     "OptimizerSpec",
     "RunSpec",
     "SpaceSpec",

@@ -86,7 +86,7 @@ def check_same_study(stored: Mapping[str, Any], spec: StudySpec) -> None:
         StudyConflictError: naming all that differs.
     """
     before, now = dict(_flatten(stored)), dict(_flatten(spec.identity()))
-    names = sorted(name for name in {*before, *now} - {"trials"} if before.get(name) != now.get(name))
+    names = sorted(name for name in {*before, *now} - {"trials", "name"} if before.get(name) != now.get(name))
     if names:
         lines = [f"  {name}: stored {_written(before, name)}, now {_written(now, name)}" for name in names]
         raise StudyConflictError(
@@ -191,6 +191,7 @@ def _check(spec: StudySpec) -> None:
         if isinstance(value, str | bool) or not 0 <= value <= 0.9:
             raise SpecError(f"space.warmup_fraction must lie within 0..0.9, but got {value!r}")
     _check_nesterov(spec)
+    _check_first_trials(spec)
     _check_patience(spec)
 
 
@@ -206,14 +207,19 @@ def _check_nesterov(spec: StudySpec) -> None:
         )
 
 
+def _check_first_trials(spec: StudySpec) -> None:
+    if spec.first_trials and spec.sampler in SCANS:
+        raise SpecError(
+            f"first_trials must be false with sampler {spec.sampler!r}, which prescribes every point itself"
+        )
+
+
 def _check_patience(spec: StudySpec) -> None:
     knobs = spec.space.knobs.get("ReduceLROnPlateau")
     if not knobs or spec.epochs is None:
         return
     longest = max(_numbers(knobs["patience"]))
-    useful = max(
-        1, spec.epochs - 3
-    )  # the first epoch improves, patience + 1 do not, and one must follow the cut
+    useful = max(0, spec.epochs - 3)  # the first epoch improves, patience + 1 do not, one follows the cut
     if longest > useful:
         raise SpecError(
             f"space.ReduceLROnPlateau.patience must be at most {useful} to act within {spec.epochs} epochs, "

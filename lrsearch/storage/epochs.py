@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from lrsearch.errors import UnknownNameError
 from lrsearch.results import Claim, EpochResult
 from lrsearch.storage.database import Database
-from lrsearch.storage.optuna_tables import report_values, trial_ids
+from lrsearch.storage.optuna_tables import report_values, trial_ids, trial_intermediate_values
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.tables import EpochValueRow
 from lrsearch.storage.upsert import upsert
@@ -50,6 +50,26 @@ def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float
     return slots.database.transaction(write) if epochs else []
 
 
+def forget_epochs(slots: Slots, claim: Claim) -> bool:
+    """Delete all epochs of a trial that begins anew: those of its last attempt, ours and Optuna's.
+
+    Returns:
+        False if the claim is lost; then nothing was deleted.
+    """
+
+    def write(connection: sa.Connection) -> bool:
+        held = slots.renew_within(connection, [claim])
+        for trial in filter(lambda number: number is not None, held.values()):
+            mine = sa.and_(EpochValueRow.study_uuid == slots.study_uuid, EpochValueRow.trial == trial)
+            connection.execute(sa.delete(EpochValueRow).where(mine))
+            ids = list(trial_ids(connection, slots.study_uuid, [trial or 0]).values())
+            reported = trial_intermediate_values.c.trial_id.in_(ids)
+            connection.execute(sa.delete(trial_intermediate_values).where(reported))
+        return bool(held)
+
+    return slots.database.transaction(write)
+
+
 def valid_losses(database: Database, study_uuid: str) -> dict[int, dict[int, float]]:
     """Return the validation losses of a study, by trial and epoch."""
     query = (
@@ -63,17 +83,19 @@ def valid_losses(database: Database, study_uuid: str) -> dict[int, dict[int, flo
     return dict(losses)
 
 
-def curves(database: Database, study_uuid: str) -> list[EpochResult]:
-    """Return all epochs of a study, by trial and epoch."""
+def curves(database: Database, study_uuid: str, trial: int | None = None) -> list[EpochResult]:
+    """Return all epochs of a study, or of one of its trials, by trial and epoch."""
     query = (
         sa.select(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.name, EpochValueRow.value)
         .where(EpochValueRow.study_uuid == study_uuid)
         .order_by(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.name)
     )
+    if trial is not None:
+        query = query.where(EpochValueRow.trial == trial)
     values: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
-    for trial, epoch, name, value in database.read(lambda connection: connection.execute(query).all()):
-        values[trial, epoch][name] = _from_stored(value)
-    return [_epoch_result(trial, epoch, by_name) for (trial, epoch), by_name in values.items()]
+    for number, epoch, name, value in database.read(lambda connection: connection.execute(query).all()):
+        values[number, epoch][name] = _from_stored(value)
+    return [_epoch_result(number, epoch, by_name) for (number, epoch), by_name in values.items()]
 
 
 def _check_metrics(epoch: EpochResult) -> None:

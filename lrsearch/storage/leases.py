@@ -37,6 +37,12 @@ def insert_free_slots(
     insert_missing(connection, SlotRow, rows)
 
 
+def grow(connection: sa.Connection, study_uuid: str, total: int) -> None:
+    """Add free slots until there are ``total``; a budget never shrinks."""
+    count = sa.select(sa.func.count()).where(SlotRow.study_uuid == study_uuid)
+    insert_free_slots(connection, study_uuid, range(connection.execute(count).scalar_one(), total))
+
+
 def lease(study_uuid: str, worker: str, limit: int, now: float, lease_s: float) -> sa.Executable:
     """Lease the lowest free slots, then those whose lease has run out, whose holders are fenced out."""
     expired = sa.and_(SlotRow.state == LEASED, SlotRow.lease_until < now)
@@ -90,6 +96,7 @@ def end_deadly_slots(study_uuid: str, now: float, max_retries: int) -> sa.Execut
             attempt=SlotRow.attempt + 1,
             deaths=SlotRow.deaths + 1,
             lease_until=None,
+            ended_at=now,
             outcome=Outcome.FAIL.value,
             epochs=epochs,
             diverged=False,

@@ -108,7 +108,7 @@ def report_values(connection: sa.Connection, values: Iterable[tuple[int, int, fl
 
 def trial_ids(connection: sa.Connection, study_uuid: str, numbers: Iterable[int]) -> dict[int, int]:
     """Return Optuna's trial ids by trial number; those that do not exist are absent."""
-    carriers = sa.select(sa.func.max(study_user_attributes.c.study_id)).where(
+    carriers = sa.select(sa.func.min(study_user_attributes.c.study_id)).where(
         study_user_attributes.c.key == UUID_ATTRIBUTE,
         study_user_attributes.c.value_json == json.dumps(study_uuid),
     )

@@ -56,7 +56,10 @@ def read_schema(address: StorageAddress) -> Schema:
     """
     if address.path is not None and not (address.path.exists() and address.path.stat().st_size):
         return Schema(frozenset(), None, None)
-    engine = sa.create_engine(address.url, poolclass=sa.NullPool, **engine_options(address))
+    options = engine_options(address)
+    # A look must not change the journal mode of a file that may be another program's.
+    options["connect_args"].pop("factory", None)
+    engine = sa.create_engine(address.url, poolclass=sa.NullPool, **options)
     with engine.connect() as connection:
         schema = Schema(
             tables=frozenset(sa.inspect(connection).get_table_names()),

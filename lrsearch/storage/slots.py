@@ -37,11 +37,6 @@ class SlotCounts:
     done: int
 
     @property
-    def total(self) -> int:
-        """The study's budget."""
-        return self.free + self.leased + self.told + self.done
-
-    @property
     def ended(self) -> int:
         """The slots that have a result."""
         return self.told + self.done
@@ -54,11 +49,13 @@ class SlotResult:
     Args:
         slot: index of the slot, from 0.
         trial: number of the trial in its study; None if its workers died before it had one.
+        point: searched parameters by canonical name; None if its workers died before it had any.
         result: outcome, value and epochs.
     """
 
     slot: int
     trial: int | None
+    point: Mapping[str, Any] | None
     result: TrialResult
 
 
@@ -87,13 +84,7 @@ class Slots:
 
     def grow(self, total: int) -> None:
         """Add free slots until there are ``total``; a budget never shrinks."""
-
-        def write(connection: sa.Connection) -> None:
-            count = sa.select(sa.func.count()).where(SlotRow.study_uuid == self.study_uuid)
-            existing = connection.execute(count).scalar_one()
-            leases.insert_free_slots(connection, self.study_uuid, range(existing, total))
-
-        self.database.transaction(write)
+        self.database.transaction(lambda connection: leases.grow(connection, self.study_uuid, total))
 
     def claim(self, worker: str, limit: int) -> list[Claim]:
         """Lease up to ``limit`` slots: the lowest free ones, then those whose lease has run out.
@@ -156,18 +147,14 @@ class Slots:
             ValueError: the value is NaN, or missing from a COMPLETE trial.
         """
         _check_value(result)
-        stored = self._change(
-            [claim],
-            state=TOLD,
-            lease_until=None,
-            outcome=result.outcome.value,
-            value=result.value,
-            epochs=result.epochs,
-            diverged=result.diverged,
-            reason=result.reason,
-        )
+
+        def write(connection: sa.Connection) -> bool:
+            ended_at = clock.unix_seconds(connection)
+            change = leases.change_held(self.study_uuid, [claim], ended_at=ended_at, **_columns(result))
+            return bool(connection.execute(change).all())
+
         # A transaction that was repeated may find its own commit.
-        return stored or self._has_ended(claim)
+        return self.database.transaction(write) or self._has_ended(claim)
 
     def settle(self, study: optuna.Study) -> None:
         """Tell Optuna all results that it does not know, and end trials that no worker will end.
@@ -211,22 +198,22 @@ class Slots:
         states = Counter(self.database.read(lambda connection: connection.scalars(query).all()))
         return SlotCounts(states[FREE], states[LEASED], states[TOLD], states[DONE])
 
-    def leased_until(self) -> float | None:
-        """Return when the first lease runs out if it is not renewed, in unix seconds; None without leases."""
-        query = sa.select(sa.func.min(SlotRow.lease_until)).where(
-            SlotRow.study_uuid == self.study_uuid, SlotRow.state == LEASED
-        )
-        return self.database.read(lambda connection: connection.scalar(query))
+    def trials(self) -> set[int]:
+        """Return the numbers of the trials that slots name."""
+        mine = SlotRow.study_uuid == self.study_uuid
+        query = sa.select(SlotRow.trial).where(mine, SlotRow.trial.is_not(None))
+        numbers = self.database.read(lambda connection: connection.scalars(query).all())
+        return {number for number in numbers if number is not None}
 
     def results(self) -> list[SlotResult]:
-        """Return the results so far, by slot."""
+        """Return the results so far, in the order of their end."""
         query = (
             sa.select(SlotRow)
             .where(SlotRow.study_uuid == self.study_uuid, SlotRow.state.in_((TOLD, DONE)))
-            .order_by(SlotRow.slot)
+            .order_by(SlotRow.ended_at, SlotRow.slot)
         )
         rows = self.database.read(lambda connection: connection.execute(query).all())
-        return [SlotResult(row.slot, row.trial, _result(row)) for row in rows]
+        return [SlotResult(row.slot, row.trial, _point(row), _result(row)) for row in rows]
 
     def _change(self, claims: Sequence[Claim], **values: Any) -> bool:
         change = leases.change_held(self.study_uuid, claims, **values)
@@ -252,8 +239,23 @@ class Slots:
 
 
 def _claim(row: sa.Row[Any]) -> Claim:
-    point = None if row.point is None else json.loads(row.point)
-    return Claim(slot=row.slot, attempt=row.attempt, point=point, trial=row.trial)
+    return Claim(slot=row.slot, attempt=row.attempt, point=_point(row), trial=row.trial)
+
+
+def _point(row: sa.Row[Any]) -> Mapping[str, Any] | None:
+    return None if row.point is None else json.loads(row.point)
+
+
+def _columns(result: TrialResult) -> dict[str, Any]:
+    return {
+        "state": TOLD,
+        "lease_until": None,
+        "outcome": result.outcome.value,
+        "value": result.value,
+        "epochs": result.epochs,
+        "diverged": result.diverged,
+        "reason": result.reason,
+    }
 
 
 def _result(row: sa.Row[Any]) -> TrialResult:

@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from lrsearch.errors import StudyConflictError, UnknownNameError
 from lrsearch.storage import clock, optuna_tables
 from lrsearch.storage.database import Database
-from lrsearch.storage.leases import insert_free_slots
+from lrsearch.storage.leases import grow, insert_free_slots
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE
 from lrsearch.storage.orphans import delete_rows
 from lrsearch.storage.tables import StudyRow
@@ -107,15 +107,46 @@ def list_studies(database: Database) -> list[StudyRecord]:
     return [_record(name, rows[uuid]) for name, uuid in names if uuid in rows]
 
 
-def replace_spec(database: Database, uuid: str, spec: Mapping[str, Any]) -> None:
-    """Store another specification for a study.
+def study_spec(database: Database, uuid: str) -> Mapping[str, Any]:
+    """Return the specification that is stored for a study now.
 
     Raises:
         UnknownNameError: no study has this UUID.
     """
-    change = sa.update(StudyRow).where(StudyRow.uuid == uuid).values(spec=_to_json(spec))
-    if database.transaction(lambda connection: connection.execute(change).rowcount) == 0:
-        raise UnknownNameError("study", uuid, [record.uuid for record in list_studies(database)])
+    return database.read(lambda connection: _spec(connection, uuid))
+
+
+def change_study(
+    database: Database, uuid: str, change: Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], int]]
+) -> None:
+    """Change a study's specification and let its budget grow with it, both or neither.
+
+    Args:
+        database: the database.
+        uuid: our key of the study.
+        change: from the stored specification to the new one and its number of slots; run again if the
+            connection is lost.
+
+    Raises:
+        UnknownNameError: no study has this UUID.
+    """
+
+    def write(connection: sa.Connection) -> None:
+        spec, trials = change(_spec(connection, uuid, lock=True))
+        changed = sa.update(StudyRow).where(StudyRow.uuid == uuid).values(spec=_to_json(spec))
+        connection.execute(changed)
+        grow(connection, uuid, trials)
+
+    database.transaction(write)
+
+
+def _spec(connection: sa.Connection, uuid: str, *, lock: bool = False) -> Mapping[str, Any]:
+    query = sa.select(StudyRow.spec).where(StudyRow.uuid == uuid)
+    spec = connection.scalar(query.with_for_update() if lock else query)
+    if spec is None:
+        raise UnknownNameError("study", uuid, connection.scalars(sa.select(StudyRow.uuid)))
+    stored: Mapping[str, Any] = json.loads(spec)
+    return stored
 
 
 def delete_study(database: Database, name: str) -> None:

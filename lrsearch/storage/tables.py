@@ -47,8 +47,8 @@ class SlotRow(Base):
     """One of the trials that a study may run.
 
     ``free`` may be claimed; ``leased`` is held by a worker until ``lease_until`` (the database's clock, unix
-    seconds); ``told`` has a result that Optuna may not know yet; ``done`` has one that it knows. ``attempt``
-    counts claims and fences out earlier holders; ``deaths`` counts leases that ran out.
+    seconds, as is ``ended_at``); ``told`` has a result that Optuna may not know yet; ``done`` has one that it
+    knows. ``attempt`` counts claims and fences out earlier holders; ``deaths`` counts leases that ran out.
     """
 
     __tablename__ = "lrsearch_slots"
@@ -67,6 +67,7 @@ class SlotRow(Base):
     epochs: Mapped[int | None]
     diverged: Mapped[bool | None]
     reason: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[float | None] = mapped_column(Double)
 
 
 class EpochValueRow(Base):

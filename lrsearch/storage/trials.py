@@ -11,17 +11,21 @@ from lrsearch.storage.studies import StudyRecord, optuna_study_id
 
 
 def trial_records(database: Database, record: StudyRecord) -> list[TrialRecord]:
-    """Return all trials of a study, by number.
+    """Return the trials in a study's slots, by number.
 
-    Where a slot has a result, it decides state, value and the rest; Optuna may not have been told yet.
+    Where a slot has a result, it decides state, value and the rest; Optuna may not have been told yet. A
+    trial without a slot, left behind by a worker that died while asking, is not one of the study's.
 
     Raises:
         UnknownNameError: the study was deleted.
     """
-    results = {ended.trial: ended.result for ended in Slots(database, record.uuid).results()}
+    slots = Slots(database, record.uuid)
+    results = {ended.trial: ended.result for ended in slots.results()}
+    bound = slots.trials()
     study_id = optuna_study_id(database, record.uuid)
     trials = database.optuna_storage.get_all_trials(study_id, deepcopy=False)
-    return [_merged(trial, results.get(trial.number)) for trial in sorted(trials, key=lambda t: t.number)]
+    mine = sorted((trial for trial in trials if trial.number in bound), key=lambda trial: trial.number)
+    return [_merged(trial, results.get(trial.number)) for trial in mine]
 
 
 def _merged(trial: FrozenTrial, result: TrialResult | None) -> TrialRecord:

@@ -11,6 +11,7 @@ from lrsearch.tasks.task import Split, Task
 
 GATHERED_STEPS = 32  # batches gathered and normalised at once: larger gathers no longer pay
 VALIDATION_ROWS = 10_000
+INITIAL_WEIGHTS, BATCH_ORDER, OTHER_RANDOMNESS = 1, 2, 3  # streams of random numbers under one seed
 
 
 class ResidentData:
@@ -71,11 +72,13 @@ class ResidentData:
 
 def epoch_order(examples: int, seed: int, epoch: int) -> Tensor:
     """Return the order of the training examples in an epoch: the same for all trials of a study."""
-    return torch.randperm(examples, generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
+    return torch.randperm(
+        examples, generator=torch.Generator().manual_seed(derived_seed(seed, BATCH_ORDER, epoch))
+    )
 
 
 def derived_seed(*numbers: int) -> int:
-    """Return a 63-bit seed that depends on all numbers given."""
+    """Return a 63-bit seed that depends on all numbers given; trailing zeros alone make no difference."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

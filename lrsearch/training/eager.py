@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrsearch.results import EpochResult, LaneFailure
+from lrsearch.results import EpochResult, LaneFailure, in_one_line
 from lrsearch.schedules import Hyperparameters, PlateauState, Schedule
 from lrsearch.tasks.task import Task
-from lrsearch.training.data import ResidentData, derived_seed
+from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, ResidentData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.optimizers import build_optimizer
 
@@ -88,7 +88,7 @@ class EagerArray:
                 return self._train_epoch(lane)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
             self.drop([lane.trial])
-            return LaneFailure(lane.trial, lane.epoch + 1, f"{type(error).__name__}: {error}".splitlines()[0])
+            return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error))
 
     def _train_epoch(self, lane: _Lane) -> EpochResult:
         started = time.perf_counter()
@@ -118,7 +118,7 @@ class EagerArray:
 def build_model(task: Task, seed: int, device: torch.device) -> nn.Module:
     """Return the task's model on a device, with the initial weights that the seed gives."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed))
+        torch.manual_seed(derived_seed(seed, INITIAL_WEIGHTS))
         return task.build_model().to(device)
 
 
@@ -126,7 +126,7 @@ def build_model(task: Task, seed: int, device: torch.device) -> nn.Module:
 def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Make torch's global generators depend on seed and epoch alone, and leave them as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derived_seed(seed, epoch, 1))
+        torch.manual_seed(derived_seed(seed, OTHER_RANDOMNESS, epoch))
         yield
 
 

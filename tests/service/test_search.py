@@ -8,14 +8,16 @@ import time
 import optuna
 import pytest
 
+from lrsearch.errors import SpecError
 from lrsearch.schedules import Hyperparameters
 from lrsearch.service.progress import StopReason
 from lrsearch.service.search import Search
-from lrsearch.service.studies import enqueue, extend, open_study, resolved
+from lrsearch.service.studies import enqueue, extend, open_study, resolved, stored_spec
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.slots import Slots
+from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 from lrsearch.storage.workers import list_workers
 from tests.service.arrays import FormulaArray, bowl
@@ -391,17 +393,169 @@ def test_a_worker_is_known_and_seen_while_it_works(database):
 
 
 def test_progress_tells_where_the_study_stands(database):
-    """Running lanes, counts, best and time left are those of the moment."""
-    seen = list(search(database, make_spec(trials=2), FormulaArray(), lanes=2).run())
-    assert [tuple(lane.epoch for lane in progress.running) for progress in seen] == [
-        (1, 1),
-        (2, 2),
-        (3, 3),
-        (4, 4),
-        (),
-        (),
-    ]
-    assert [len(progress.news) for progress in seen] == [0, 0, 0, 0, 2, 0]
-    assert [progress.ended_trials for progress in seen] == [0, 0, 0, 0, 2, 2]
-    assert all(progress.remaining_s >= 0 for progress in seen)
+    """Running lanes, counts, best and time left are those of the moment, from a trial's first epoch on."""
+    seen = list(search(database, make_spec(trials=3), FormulaArray(), lanes=2).run())
+    epochs = [tuple(lane.epoch for lane in progress.running) for progress in seen]
+    first = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), ()]
+    second = [(0,), (1,), (2,), (3,), (4,), ()]
+    assert epochs == [*first, *second, ()]
+    assert [len(progress.news) for progress in seen] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0]
+    assert [progress.ended_trials for progress in seen] == [0] * 5 + [2] * 6 + [3] * 2
+    assert not any(progress.waiting for progress in seen[:-1])
     assert seen[-1].stopped is StopReason.BUDGET
+
+
+def test_a_restarted_trial_begins_with_an_empty_curve(database):
+    """Epochs of the interrupted attempt are forgotten, ours and Optuna's, before the trial trains again."""
+    spec = make_spec(trials=1)
+    array = FormulaArray()
+    run(database, spec, array, stop_requested=lambda: array.epochs >= 3)
+    assert list(trials_of(database)[0].intermediate_values) == [1, 2, 3]
+    again = FormulaArray(lambda _hyperparameters, _epoch: math.nan)
+    run(database, spec, again)
+    assert list(trials_of(database)[0].intermediate_values) == [1]
+    assert [result.epoch for result in curves(database, open_study(database, spec).record.uuid)] == [1]
+
+
+def test_a_trial_that_cannot_start_fails_alone(database):
+    """An exception while a lane is built is a FAIL with its reason, not the end of the worker."""
+
+    class Fragile(FormulaArray):
+        def start(self, trial, hyperparameters):
+            if trial == 1:
+                raise RuntimeError("out of memory")
+            super().start(trial, hyperparameters)
+
+    last = run(database, make_spec(trials=4), Fragile())
+    assert last.ended == {"COMPLETE": 3, "FAIL": 1, "diverged": 0}
+    assert last.last_failure == "RuntimeError: out of memory"
+
+
+def test_an_asked_trial_without_a_slot_is_none_of_the_studys(database):
+    """A worker killed inside ask leaves a trial without a whole point: it is not counted and breaks nothing."""
+    spec = make_spec(trials=3)
+    open_study(database, spec)
+    half = optuna.load_study(study_name="s", storage=database.optuna_storage).ask()
+    half.suggest_float("lr", 1e-3, 5.0, log=True)
+    last = run(database, spec)
+    assert last.ended_trials == 3
+    assert [record.number for record in records_of(database, spec)] == [1, 2, 3]
+    assert run(database, spec).ended_trials == 3
+
+
+def test_a_failing_worker_releases_all_it_claimed(database):
+    """Whatever ends a run, no slot stays leased: the next run need not wait."""
+    spec = make_spec(trials=6)
+    worker = search(database, spec, FormulaArray(), lanes=4)
+    worker._key = lambda _hyperparameters: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(worker.run())
+    counts = Slots(database, open_study(database, spec).record.uuid).counts()
+    assert (counts.free, counts.leased) == (6, 0)
+
+
+def test_a_worker_learns_what_others_did(database):
+    """Their results count in its progress, their best is the study's, and their points are not trained twice."""
+    space = {"lr": [0.1, 0.2, 0.3, 0.4], "warmup_fraction": 0.0, "kinds": ["constant"]}
+    spec = make_spec(trials=12, sampler="random", space=space)
+    first = search(database, spec, FormulaArray())
+    generator = first.run()
+    next(generator)
+    other = FormulaArray()
+    stop = {"after": 5}
+    run(database, spec, other, stop_requested=lambda: other.epochs >= stop["after"])
+    *_, last = generator
+    mine = [point.lr for _trial, point in first._array.started]
+    theirs = [point.lr for _trial, point in other.started[:1]]
+    assert last.ended_trials == 12
+    assert last.best.result.value == min(trial.value for trial in trials_of(database))
+    assert not set(mine[1:]) & set(theirs)
+
+
+def test_a_repeat_of_a_pruned_trial_has_its_curve(database):
+    """Optuna sees the same intermediate values and the same value, so no sampler takes it for worse."""
+    space = {"lr": [0.1, 2.0], "warmup_fraction": 0.0, "kinds": ["constant"]}
+    spec = make_spec(trials=24, epochs=9, pruner="asha", space=space)
+    run(database, spec, FormulaArray(lambda h, e: bowl(h, e) + h.lr))
+    by_lr = {}
+    for trial in trials_of(database):
+        by_lr.setdefault(trial.params["lr"], []).append((trial.state, trial.value, trial.intermediate_values))
+    assert len(by_lr) == 2
+    for same in by_lr.values():
+        assert all(trial == same[0] for trial in same)
+
+
+def test_repeats_of_a_failed_trial_try_themselves(database):
+    """One transient failure is one FAIL, not one for every trial that waited."""
+    failures = []
+
+    def once(hyperparameters, epoch):
+        if not failures:
+            failures.append(epoch)
+            raise RuntimeError("transient")
+        return bowl(hyperparameters, epoch)
+
+    space = {"lr": 0.1, "warmup_fraction": 0.0, "kinds": ["constant"]}
+    last = run(database, make_spec(trials=6, space=space), FormulaArray(once), lanes=6)
+    assert last.ended == {"FAIL": 1, "COMPLETE": 5, "diverged": 0}
+
+
+def test_a_renamed_study_goes_on(database):
+    """A rename in a dashboard copies the study and deletes the old one: a worker and the next run follow."""
+    spec = make_spec(trials=6)
+    generator = search(database, spec, FormulaArray()).run()
+    next(generator)
+    storage = database.optuna_storage
+    optuna.copy_study(
+        from_study_name="s", from_storage=storage, to_storage=storage, to_study_name="a (final) name"
+    )
+    optuna.delete_study(study_name="s", storage=storage)
+    *_, last = generator
+    assert last.ended == {"COMPLETE": 6, "diverged": 0}
+    renamed = stored_spec(find_study(database, "a (final) name"))
+    assert run(database, renamed).ended_trials == 6
+    assert extend(database, "a (final) name", trials=1).trials == 7
+    states = [trial.state.name for trial in trials_of(database, "a (final) name")]
+    assert states == ["COMPLETE"] * 6
+
+
+def test_a_running_worker_follows_a_wider_study(database):
+    """More trials and wider bounds reach a worker that was started before, with the points that need them."""
+    spec = make_spec(trials=3, space={"lr": {"low": 0.01, "high": 0.1, "log": True}})
+    generator = search(database, spec, FormulaArray()).run()
+    next(generator)
+    extend(database, "s", trials=2, lr_high=10.0)
+    enqueue(database, "s", {"lr": 5.0})
+    *_, last = generator
+    assert (last.trials, last.ended_trials) == (5, 5)
+    assert 5.0 in [trial.params["lr"] for trial in trials_of(database)]
+
+
+def test_a_budget_grows_by_all_that_was_asked_for(database, sqlite_url):
+    """Two extensions at once both count."""
+    open_study(database, make_spec(trials=4))
+
+    def more():
+        with open_database(sqlite_url) as own:
+            extend(own, "s", trials=50)
+
+    workers = [threading.Thread(target=more) for _worker in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    record = find_study(database, "s")
+    counts = Slots(database, record.uuid).counts()
+    assert record.spec["trials"] == counts.free == 154
+
+
+@pytest.mark.parametrize("sampler", ["grid", "coarse-to-fine"])
+def test_a_scan_takes_no_points_but_its_own(database, sampler):
+    """Enqueued points and first trials would displace points of the scan: they are refused."""
+    space = {"lr": {"low": 0.01, "high": 1.0, "log": True, "points": 3}, "warmup_fraction": 0.0}
+    constant = {**space, "kinds": ["constant"]}
+    open_study(database, make_spec(trials=3, sampler=sampler, space=constant))
+    with pytest.raises(SpecError, match="nothing can be enqueued"):
+        enqueue(database, "s", {"lr": 0.1})
+    with pytest.raises(SpecError, match="first_trials must be false"):
+        make_spec(trials=3, sampler=sampler, space=constant, first_trials=True)

@@ -233,6 +233,18 @@ def test_a_database_of_another_program_is_refused(storage_url: str) -> None:
         assert sa.inspect(connection).get_table_names() == ["invoices"]
 
 
+def test_a_look_at_a_sqlite_file_changes_no_byte(sqlite_url: str, tmp_path: Path) -> None:
+    """Neither a status nor a refusal turns on the log beside the file that we work with."""
+    with _connected(sqlite_url) as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+        connection.exec_driver_sql("CREATE TABLE invoices (id INTEGER)")
+    before = (tmp_path / "studies.db").read_bytes()
+    for act in (open_database, check_database):
+        with pytest.raises(DatabaseSetupError, match="invoices"):
+            act(sqlite_url)
+    assert (tmp_path / "studies.db").read_bytes() == before
+
+
 def test_a_file_that_is_no_database_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     """A wrong file is left as it is."""
     text = "name = 'mnist'\n" * 100

@@ -21,12 +21,12 @@ from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE
 from lrsearch.storage.orphans import delete_orphans
 from lrsearch.storage.slots import SlotCounts, Slots
 from lrsearch.storage.studies import (
+    change_study,
     create_study,
     delete_study,
     find_study,
     list_studies,
     optuna_study_id,
-    replace_spec,
 )
 from lrsearch.storage.tables import Base
 from lrsearch.storage.trials import trial_records
@@ -90,7 +90,7 @@ def test_workers_that_create_a_study_at_once_share_it(created_url: str) -> None:
 def test_a_specification_comes_back_as_it_was(database: Database, spec: Mapping[str, Any]) -> None:
     """All that JSON can say survives, on both databases."""
     record = create_study(database, "digits", {}, trials=1)
-    replace_spec(database, record.uuid, spec)
+    change_study(database, record.uuid, lambda _stored: (spec, 3))
     assert find_study(database, "digits").spec == spec
 
 
@@ -104,7 +104,7 @@ def test_a_specification_is_json(database: Database) -> None:
 def test_replacing_the_specification_of_an_unknown_study_is_refused(database: Database) -> None:
     """A specification without a study would be lost."""
     with pytest.raises(UnknownNameError, match="unknown study 'nobody'"):
-        replace_spec(database, "nobody", SPEC)
+        change_study(database, "nobody", lambda stored: (stored, 1))
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(database: Database) -> None:
