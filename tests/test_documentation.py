@@ -69,11 +69,12 @@ def test_every_make_target_exists(page):
 
 
 def test_the_study_file_of_the_documentation_is_one(tmp_path):
-    """The example with every key reads and resolves."""
-    [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study-files.md").read_text(), re.DOTALL)
+    """The example with every key and the grid read and resolve."""
+    examples = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study-files.md").read_text(), re.DOTALL)
     file = tmp_path / "example.toml"
-    file.write_text(example)
-    assert resolved(read_spec(file)).name == "my-study"
+    for example, name in zip(examples, ("my-study", "example"), strict=True):
+        file.write_text(example)
+        assert resolved(read_spec(file)).name == name
 
 
 def test_every_shipped_study_says_what_it_is():

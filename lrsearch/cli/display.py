@@ -81,6 +81,9 @@ class PlainDisplay(_Closing):
 class JsonDisplay(_Closing):
     """A JSON object a line: ``note``, ``epoch`` for a lane, ``trial`` for an end, ``stopped`` at the last."""
 
+    def __init__(self) -> None:
+        self._epochs: dict[int, int] = {}  # printed last, by trial
+
     def note(self, text: str) -> None:
         """Print a line."""
         _print_json("note", text=text)
@@ -88,10 +91,11 @@ class JsonDisplay(_Closing):
     def show(self, progress: Progress) -> None:
         """Print what has happened since the last call."""
         for lane in progress.running:
-            if lane.epoch and progress.stopped is None:  # the last value repeats the lanes that were left
-                _print_json("epoch", trial=lane.number, epoch=lane.epoch, valid_loss=lane.valid_loss)
+            self._print_epoch(lane.number, lane.epoch, lane.valid_loss)
         for trial in progress.news:
             result = trial.result
+            if trial.number in self._epochs:  # one that only repeats another has not been trained
+                self._print_epoch(trial.number, result.epochs, result.value)
             _print_json(
                 "trial",
                 number=trial.number,
@@ -102,13 +106,20 @@ class JsonDisplay(_Closing):
                 params=trial.hyperparameters.to_point(),
                 reason=result.reason,
             )
-        if progress.stopped is not None:
-            best = (
-                {"number": progress.best.number, "value": progress.best.result.value}
-                if progress.best
-                else None
-            )
-            _print_json("stopped", reason=progress.stopped.name, ended=dict(progress.ended), best=best)
+        _print_stopped(progress)
+
+    def _print_epoch(self, trial: int, epoch: int, valid_loss: float | None) -> None:
+        if epoch > self._epochs.setdefault(trial, 0):
+            self._epochs[trial] = epoch
+            _print_json("epoch", trial=trial, epoch=epoch, valid_loss=valid_loss)
+
+
+class JsonResultDisplay(QuietDisplay):
+    """The JSON object ``stopped`` alone."""
+
+    def show(self, progress: Progress) -> None:
+        """Print the last value."""
+        _print_stopped(progress)
 
 
 class LiveDisplay:
@@ -141,10 +152,10 @@ class LiveDisplay:
 
 def choose_display(*, quiet: bool, log_format: str) -> Display:
     """Return the display for an output: live on a terminal, plain lines elsewhere."""
+    if log_format == "json":
+        return JsonResultDisplay() if quiet else JsonDisplay()
     if quiet:
         return QuietDisplay()
-    if log_format == "json":
-        return JsonDisplay()
     return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
@@ -225,6 +236,14 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _print_stopped(progress: Progress) -> None:
+    if progress.stopped is None:
+        return
+    best = progress.best
+    values = {"number": best.number, "value": best.result.value} if best else None
+    _print_json("stopped", reason=progress.stopped.name, ended=dict(progress.ended), best=values)
 
 
 def _print_json(event: str, **values: Any) -> None:

@@ -82,7 +82,7 @@ def optimize(
         try:
             last = _run(database, spec, data_dir, display, trials is not None)
         except KeyboardInterrupt:
-            _tell_how_to_go_on("interrupted", spec, storage)
+            _tell_interrupted(database, spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
             _print_result(database, spec, last)
@@ -98,8 +98,8 @@ def _lanes(option: str | None) -> int | str | None:
 
 
 def _find_spec(database: "Database", file_or_study: str | None, overrides: dict[str, Any]) -> "StudySpec":
-    from lrsearch.service.studies import resolved
-    from lrsearch.spec import blamed_on, read_spec, spec_from
+    from lrsearch.service.studies import resolved, stored_spec
+    from lrsearch.spec import blamed_on, read_spec
     from lrsearch.spec.shipped import DEFAULT_STUDY, shipped_studies
     from lrsearch.storage.studies import list_studies
 
@@ -109,8 +109,8 @@ def _find_spec(database: "Database", file_or_study: str | None, overrides: dict[
     if Path(wanted).is_file() or (wanted.endswith(".toml") and wanted not in stored):
         source, spec = wanted, read_spec(Path(wanted), overrides)
     elif wanted in stored:
-        source, content = f"study {wanted!r}", {**stored[wanted].spec, "name": wanted}
-        spec = spec_from(content, source, overrides)
+        with blamed_on(f"study {wanted!r}", overrides):
+            return stored_spec(stored[wanted], overrides)
     elif wanted in shipped:
         source, spec = str(shipped[wanted]), read_spec(shipped[wanted], overrides)
     else:
@@ -169,6 +169,15 @@ def _leave(last: "Progress", spec: "StudySpec", storage: str | None) -> None:
         _tell_how_to_go_on(last.stopped.value, spec, storage)
     if last.stopped is StopReason.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | None) -> None:
+    from lrsearch.storage.studies import list_studies
+
+    if spec.name in {record.name for record in list_studies(database)}:
+        _tell_how_to_go_on("interrupted", spec, storage)
+    else:
+        typer.echo("Stopped before anything was stored; run the same command again.", err=True)
 
 
 def _tell_how_to_go_on(reason: str, spec: "StudySpec", storage: str | None) -> None:

@@ -48,20 +48,14 @@ def pytorch_lines(
     schedule = Schedule(hyperparameters, epochs, steps_per_epoch)
     arguments = [f"lr={hyperparameters.lr!r}", *_optimizer_arguments(optimizer, hyperparameters)]
     lines = [f"optimizer = torch.optim.{optimizer}(model.parameters(), {', '.join(arguments)})"]
-    return lines + _scheduler_lines(schedule)
+    lines += _scheduler_lines(schedule)
+    return ["import math", *lines] if any("math." in line for line in lines) else lines
 
 
 def _scheduler_lines(schedule: Schedule) -> list[str]:
     pytorch = schedule.pytorch()
     if schedule.hyperparameters.kind == "constant":
         lines, clock = [], "epoch"
-    elif pytorch.name is None:
-        text = schedule.kind.formula_text
-        return [
-            f"# PyTorch has no class for {schedule.kind.name}. Its factor on lr at step t of N:",
-            f"# {text}",
-            f"# {_in_brackets(schedule.hyperparameters.knobs)[1:-1]}, warm-up steps {pytorch.warmup_steps}",
-        ]
     else:
         lines, clock = [f"scheduler = {_call(pytorch)}"], pytorch.clock
     if pytorch.warmup_steps and clock == "step":
@@ -90,6 +84,8 @@ def _rise(pytorch: PyTorchScheduler) -> str:
 
 
 def _call(pytorch: PyTorchScheduler) -> str:
+    if pytorch.factor is not None:
+        return f"{_PACKAGE}.LambdaLR(optimizer, lambda t: {pytorch.factor})"
     arguments = ", ".join(f"{name}={value!r}" for name, value in pytorch.arguments.items())
     return f"{_PACKAGE}.{pytorch.name}(optimizer, {arguments})"
 

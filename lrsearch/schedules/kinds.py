@@ -6,7 +6,7 @@ from typing import Any
 
 from lrsearch.errors import UnknownNameError
 from lrsearch.parameters import Choice, Domain, Range, Scalar
-from lrsearch.schedules import formulas
+from lrsearch.schedules import expressions, formulas
 from lrsearch.schedules.formulas import Formula, Knobs, Span
 
 Arguments = Callable[[float, Span, Knobs], dict[str, Any]]
@@ -58,6 +58,7 @@ class Kind:
         pytorch: peak lr, span and knobs to the arguments of the class of that name in
             ``torch.optim.lr_scheduler``; None if PyTorch has no such class.
         takes_warmup: whether a linear warm-up may precede it; the others rise by themselves.
+        expression: the factor as Python in the step, for ``LambdaLR``; None if PyTorch has a class.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Kind:
     knobs: tuple[Knob, ...] = ()
     pytorch: Arguments | None = None
     takes_warmup: bool = True
+    expression: Callable[[Span, Knobs], str] | None = None
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all knobs of the kind, the missing ones with their usual values.
@@ -244,6 +246,7 @@ _ALL = (
         "1, then 1 - sqrt((t - s)/(N - s)) from s = (1 - decay_fraction) N",
         formulas.wsd,
         (Knob("decay_fraction", Range(0.05, 0.5), 0.2, Range(1e-6, 1.0)),),
+        expression=expressions.wsd,
     ),
     Kind(
         "InverseTime",
@@ -251,8 +254,15 @@ _ALL = (
         "1 / (1 + gamma t)^power, gamma such that final_factor is reached at N",
         formulas.inverse_time,
         (_FINAL_FACTOR, Knob("power", Range(0.5, 2.0), 1.0, Range(1e-3, 100.0, log=True))),
+        expression=expressions.inverse_time,
     ),
-    Kind("InverseSqrt", "step", "sqrt(w / max(t, w)), w = warm-up steps or N/20", formulas.inverse_sqrt),
+    Kind(
+        "InverseSqrt",
+        "step",
+        "sqrt(w / max(t, w)), w = warm-up steps or N/20",
+        formulas.inverse_sqrt,
+        expression=expressions.inverse_sqrt,
+    ),
     Kind(
         "Sine",
         "step",
@@ -260,6 +270,7 @@ _ALL = (
         formulas.sine,
         (_mode("sin", "sin2", "sin_exp"), _CYCLES, _BASE_FACTOR, _only_if("sin_exp")),
         takes_warmup=False,
+        expression=expressions.sine,
     ),
     Kind(
         "WarmupExponential",
@@ -267,6 +278,7 @@ _ALL = (
         "exp(-(t - warmup_steps + 1) gamma), gamma such that final_factor is reached at N",
         formulas.warmup_exponential,
         (_FINAL_FACTOR,),
+        expression=expressions.warmup_exponential,
     ),
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch.errors import SpecError
+from lrsearch.schedules.expressions import with_warmup
 from lrsearch.schedules.formulas import Floats, Span
 from lrsearch.schedules.hyperparameters import Hyperparameters
 from lrsearch.schedules.kinds import Kind, kind_named
@@ -18,16 +19,18 @@ class PyTorchScheduler:
     """How a schedule is written in PyTorch.
 
     Args:
-        name: class in ``torch.optim.lr_scheduler``, or None if PyTorch has none for this schedule.
+        name: class in ``torch.optim.lr_scheduler``, or None for a constant learning rate.
         arguments: its arguments after the optimizer, whose lr is the peak.
         clock: ``"epoch"`` or ``"step"``: after what ``scheduler.step()`` is called.
-        warmup_steps: steps of linear warm-up that precede it (epoch clock: multiply it).
+        warmup_steps: steps of linear warm-up that precede it (epoch clock: multiply it); 0 if included.
+        factor: for ``LambdaLR``: its factor as a Python expression in the step ``t``; else None.
     """
 
     name: str | None
     arguments: dict[str, Any]
     clock: str
     warmup_steps: int
+    factor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ class Schedule:
     def pytorch(self) -> PyTorchScheduler:
         """Return how PyTorch writes this schedule."""
         kind, arguments = self.kind, {}
+        if kind.expression is not None:
+            decay = kind.expression(self._span(), self.hyperparameters.knobs)
+            return PyTorchScheduler("LambdaLR", {}, "step", 0, with_warmup(decay, self.warmup_steps))
         if kind.pytorch is not None:
             arguments = kind.pytorch(self.hyperparameters.lr, self._span(), self.hyperparameters.knobs)
         name = kind.name if kind.pytorch is not None and kind.name != "constant" else None

@@ -30,7 +30,9 @@ class Plan:
     @classmethod
     def of(cls, spec: StudySpec) -> Self:
         """Return the plan of a resolved specification."""
-        pruner = create_pruner(spec.pruner, spec.epochs or 1, spec.trials, largest_warmup_fraction(spec))
+        pruner = create_pruner(
+            spec.pruner or "none", spec.epochs or 1, spec.trials, largest_warmup_fraction(spec)
+        )
         return cls(spec, search_space(spec), pruner, tuple(first_trials(spec).points.values()))
 
     @property

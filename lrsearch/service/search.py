@@ -163,7 +163,7 @@ class Search:
     # Beginning trials
 
     def _fill_lanes(self) -> list[EndedTrial]:
-        """Claim slots for the free lanes; return the trials that ended at once: repeated, or not startable."""
+        """Claim slots for the free lanes; return the trials that ended at once: repeated or not startable."""
         free = self._lane_count - len(self._lanes)
         if not free:
             return []
@@ -180,10 +180,10 @@ class Search:
         space, spec = self._plan.space, self._plan.spec
         if claim.trial is not None and claim.point is not None:
             self._history.restart(claim.trial)
-            kept = forget_epochs(self._slots, claim)
-            return (
-                self._lane(claim, claim.trial, space.with_fixed(claim.point)) if kept else self._lose(claim)
-            )
+            if forget_epochs(self._slots, claim):
+                return self._lane(claim, claim.trial, space.with_fixed(claim.point))
+            self._let_go(claim)
+            return None
         sampler = create_sampler(
             spec.sampler, space, seed=spec.seed, index=claim.slot, n_trials=spec.trials, point=claim.point
         )

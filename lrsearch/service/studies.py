@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.errors import SpecError
-from lrsearch.parameters import Range, Scalar
+from lrsearch.parameters import Range, Scalar, SearchSpace
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
@@ -119,13 +119,25 @@ def enqueue(database: Database, name: str, point: Mapping[str, Scalar]) -> int:
     spec = stored_spec(record)
     if spec.sampler in SCANS:
         raise SpecError(f"sampler {spec.sampler!r} prescribes every point itself; nothing can be enqueued")
-    search_space(spec).check_part(point)
-    slot = Slots(database, record.uuid).enqueue(dict(point))
+    space = search_space(spec)
+    part = _with_warmup_choice(space, point)
+    space.check_part(part)
+    slot = Slots(database, record.uuid).enqueue(part)
     if slot is None:
         raise SpecError(
             f"study {name!r} has no free slot left; add some: lrsearch extend {name!r} --trials +1"
         )
     return slot
+
+
+def _with_warmup_choice(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return a point in which warmup_fraction says by itself whether there is a warm-up."""
+    part, fraction = dict(point), point.get("warmup_fraction")
+    if fraction is None or "warmup" not in {parameter.name for parameter in space.parameters}:
+        return part
+    if fraction == 0:
+        del part["warmup_fraction"]
+    return {**part, "warmup": fraction != 0}
 
 
 def _grow(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> int:

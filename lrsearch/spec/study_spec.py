@@ -117,7 +117,7 @@ class StudySpec(_Section):
         batch_size: examples per update; None takes the task's.
         seed: of initial weights, batch order and the sampler.
         sampler: who proposes points.
-        pruner: who stops trials early.
+        pruner: who stops trials early; None: asha, unless the sampler is a scan.
         first_trials: whether well-known recipes are tried first; None: unless the sampler is a scan.
     """
 

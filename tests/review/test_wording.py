@@ -16,8 +16,6 @@ from lrsearch.spec import OPTIMIZERS
 from lrsearch.training.optimizers import build_optimizer
 
 EPOCHS, STEPS_PER_EPOCH = 9, 7
-IN_PYTORCH = [name for name, kind in KINDS.items() if kind.pytorch is not None]
-OWN = [name for name in KINDS if name not in IN_PYTORCH]
 
 
 def model():
@@ -87,7 +85,7 @@ def hyperparameters(draw, name):
     return Hyperparameters(draw(st.floats(1e-3, 5.0)), name, knobs, warmup)
 
 
-@pytest.mark.parametrize("name", IN_PYTORCH)
+@pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_the_printed_lines_train_with_the_schedules_learning_rates(name, data):
@@ -101,21 +99,6 @@ def test_the_printed_lines_train_with_the_schedules_learning_rates(name, data):
         lrs = logged_lrs(lines, losses)
     expected = own_lrs(Schedule(point, EPOCHS, STEPS_PER_EPOCH), losses)
     np.testing.assert_allclose(lrs, expected, rtol=1e-6, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_kinds_that_pytorch_lacks_are_given_as_formula(name):
-    """The optimizer's line is code; the schedule is a comment with formula and numbers."""
-    point = Hyperparameters(0.5, name)
-    lines = pytorch_lines("SGD", point, EPOCHS, STEPS_PER_EPOCH)
-    optimizer, *rest = lines
-    assert built(lines)["optimizer"].param_groups[0]["lr"] == 0.5
-    assert optimizer == "optimizer = torch.optim.SGD(model.parameters(), lr=0.5)"
-    assert all(line.startswith("# ") for line in rest)
-    text = "\n".join(rest)
-    assert KINDS[name].formula_text in text
-    for knob in point.knobs:
-        assert knob in text
 
 
 def limited(limits):

@@ -164,7 +164,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(database):
     """A worker that comes back late leaves the trial to its new holder."""
     spec = make_spec(trials=1, epochs=4)
     uuid = open_study(database, spec).record.uuid
-    late = search(database, spec, FormulaArray(), lease_s=0.2).run()
+    late = search(database, spec, FormulaArray()).run()
+    next(late)
     next(late)
     database.transaction(lambda c: c.exec_driver_sql("UPDATE lrsearch_slots SET lease_until = 0"))
     [stolen] = Slots(database, uuid).claim("thief", 1)
@@ -354,6 +355,18 @@ def test_an_enqueued_point_is_trained_next(database):
     assert set(first.params) == {"lr", "kind", "StepLR.gamma", "StepLR.step_fraction"}
 
 
+@pytest.mark.parametrize(("fraction", "warmup"), [(0.0, False), (0.1, True)])
+def test_an_enqueued_warmup_may_be_zero(database, fraction, warmup):
+    """Where warm-up is zero or a range, its fraction alone says which."""
+    spec = make_spec(space={"warmup_fraction": {"low": 0.05, "high": 0.2, "or_zero": True}})
+    open_study(database, spec)
+    enqueue(database, "s", {"kind": "StepLR", "warmup_fraction": fraction})
+    run(database, spec)
+    first = trials_of(database)[0].params
+    assert first["warmup"] is warmup
+    assert first.get("warmup_fraction", 0.0) == fraction
+
+
 def test_an_extended_study_keeps_its_trials_and_searches_wider(any_database):
     """More slots, wider bounds, the old trials; Optuna's shared search space still has lr."""
     run(any_database, make_spec(space={"lr": {"low": 0.01, "high": 0.1, "log": True}}))
@@ -432,7 +445,7 @@ def test_a_trial_that_cannot_start_fails_alone(database):
 
 
 def test_an_asked_trial_without_a_slot_is_none_of_the_studys(database):
-    """A worker killed inside ask leaves a trial without a whole point: it is not counted and breaks nothing."""
+    """A worker killed inside ask leaves a trial without a whole point: it counts for nothing."""
     spec = make_spec(trials=3)
     open_study(database, spec)
     half = optuna.load_study(study_name="s", storage=database.optuna_storage).ask()
@@ -455,7 +468,7 @@ def test_a_failing_worker_releases_all_it_claimed(database):
 
 
 def test_a_worker_learns_what_others_did(database):
-    """Their results count in its progress, their best is the study's, and their points are not trained twice."""
+    """Their results count in its progress, and what they trained is not trained again."""
     space = {"lr": [0.1, 0.2, 0.3, 0.4], "warmup_fraction": 0.0, "kinds": ["constant"]}
     spec = make_spec(trials=12, sampler="random", space=space)
     first = search(database, spec, FormulaArray())

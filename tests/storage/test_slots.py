@@ -108,7 +108,7 @@ def test_slots_of_other_studies_are_untouched(slots: Slots) -> None:
     expire(slots)
     assert [claim.slot for claim in other.claim("b", 9)] == [0, 1]
     assert other.renew(claims[2:]) == []
-    assert other.counts().total == 2
+    assert other.counts() == SlotCounts(free=2, leased=0, told=0, done=0)
 
 
 def test_a_released_slot_is_continued_by_its_next_holder(slots: Slots, study: optuna.Study) -> None:
@@ -160,7 +160,7 @@ def test_a_late_worker_changes_nothing_once_its_slot_is_taken(slots: Slots, stud
     slots.release([old])
     assert slots.counts() == SlotCounts(free=0, leased=4, told=0, done=0)
     assert slots.finish(new, COMPLETE)
-    assert slots.results() == [SlotResult(0, trial, COMPLETE)]
+    assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, COMPLETE)]
 
 
 def test_a_released_claim_is_lost(slots: Slots) -> None:
@@ -216,7 +216,7 @@ def test_finishing_twice_is_finishing_once(slots: Slots, study: optuna.Study) ->
     claim, trial = start(slots, study)
     assert slots.finish(claim, COMPLETE)
     assert slots.finish(claim, COMPLETE)
-    assert slots.results() == [SlotResult(0, trial, COMPLETE)]
+    assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, COMPLETE)]
     slots.settle(study)
     assert slots.finish(claim, COMPLETE)
 
@@ -226,7 +226,7 @@ def test_a_result_comes_back_as_it_was(slots: Slots, study: optuna.Study, result
     """Infinite values, missing values and reasons included."""
     claim, trial = start(slots, study)
     slots.finish(claim, result)
-    assert slots.results() == [SlotResult(0, trial, result)]
+    assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, result)]
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
@@ -334,14 +334,20 @@ def test_points_are_queued_in_the_lowest_free_slots(slots: Slots, study: optuna.
     assert [(claim.slot, claim.point) for claim in claims[1:]] == [(2, {"lr": 0.5}), (3, {"lr": 0.25})]
 
 
-def test_the_first_lease_to_run_out_is_known(slots: Slots) -> None:
-    """For whoever waits until there is something to claim; in the database's time."""
-    assert slots.leased_until() is None
-    slots.claim("worker", 2)
-    now = slots.database.read(slots.database.clock)
-    until = slots.leased_until()
-    assert until is not None
-    assert now < until <= now + slots.lease_s
+def test_results_come_in_the_order_of_their_end(slots: Slots) -> None:
+    """Not by slot: who stops a study without gain asks what came last. Each brings its point."""
+    claims = slots.claim("worker", 3)
+    for claim, trial in zip(claims, (7, 8, 9), strict=True):
+        slots.bind(claim, trial, {"lr": trial / 10})
+    for claim in reversed(claims):
+        slots.finish(claim, COMPLETE)
+        time.sleep(0.01)
+    assert [(ended.slot, ended.trial, ended.point) for ended in slots.results()] == [
+        (2, 9, {"lr": 0.9}),
+        (1, 8, {"lr": 0.8}),
+        (0, 7, {"lr": 0.7}),
+    ]
+    assert slots.trials() == {7, 8, 9}
 
 
 @pytest.mark.slow

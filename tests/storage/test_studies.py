@@ -66,7 +66,7 @@ def test_creating_a_study_again_returns_it_unchanged(database: Database) -> None
     """Neither another specification nor another budget replaces what exists; the caller compares."""
     first = create_study(database, "digits", SPEC, trials=3)
     assert create_study(database, "digits", {"task": "other"}, trials=9) == first
-    assert Slots(database, first.uuid).counts().total == 3
+    assert Slots(database, first.uuid).counts().free == 3
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_workers_that_create_a_study_at_once_share_it(created_url: str) -> None:
     uuids = {worker.communicate()[0].strip() for worker in workers}
     assert len(uuids) == 1
     with open_database(created_url) as database:
-        assert Slots(database, uuids.pop()).counts().total == 5
+        assert Slots(database, uuids.pop()).counts().free == 5
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

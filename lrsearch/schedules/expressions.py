@@ -1,0 +1,48 @@
+"""The factors that PyTorch has no class for, as Python expressions in the step ``t`` for ``LambdaLR``.
+
+Each is the kind's formula with the numbers of a run filled in; ``u`` is the step after the warm-up.
+"""
+
+from lrsearch.schedules import formulas
+from lrsearch.schedules.formulas import Knobs, Span
+
+
+def wsd(span: Span, knobs: Knobs) -> str:
+    """Return 1, then 1 - sqrt of the decay's progress."""
+    decay_steps = knobs["decay_fraction"] * span.total
+    return f"1 - (max({{u}} - {span.total - decay_steps!r}, 0) / {decay_steps!r}) ** 0.5"
+
+
+def inverse_time(span: Span, knobs: Knobs) -> str:
+    """Return 1 / (1 + gamma u)^power."""
+    return f"(1 + {formulas.inverse_time_gamma(span, knobs)!r} * {{u}}) ** -{knobs['power']!r}"
+
+
+def inverse_sqrt(span: Span, _knobs: Knobs) -> str:
+    """Return sqrt(w / max(t, w))."""
+    w = span.warmup_steps or span.total / 20
+    return f"({w!r} / max(t, {w!r})) ** 0.5"
+
+
+def warmup_exponential(span: Span, knobs: Knobs) -> str:
+    """Return exp(-gamma u)."""
+    return f"math.exp(-{formulas.warmup_exponential_gamma(span, knobs)!r} * {{u}})"
+
+
+def sine(span: Span, knobs: Knobs) -> str:
+    """Return base + (1 - base) abs(sin(pi t / 2l)), damped as its mode says."""
+    base, steps = knobs["base_factor"], formulas.cycle_steps(span, knobs)
+    bump = f"{1 - base!r} * abs(math.sin(math.pi * t / {steps!r}))"
+    if knobs["mode"] == "sin2":
+        bump += f" * 0.5 ** (t // {steps!r})"
+    if knobs["mode"] == "sin_exp":
+        bump += f" * {formulas.gamma_for(knobs['final_factor'], span.total)!r} ** t"
+    return f"{base!r} + {bump}"
+
+
+def with_warmup(expression: str, warmup_steps: int) -> str:
+    """Return an expression in ``t`` alone, multiplied by a linear warm-up."""
+    if not warmup_steps:
+        return expression.format(u="t")
+    decay = expression.format(u=f"max(t - {warmup_steps - 1}, 0)")
+    return f"min((t + 1) / {warmup_steps}, 1) * ({decay})"
