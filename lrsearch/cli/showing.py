@@ -9,7 +9,6 @@ from lrsearch.cli.table import print_table
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
-    from lrsearch.parameters import SearchSpace
     from lrsearch.results import TrialRecord
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
@@ -77,7 +76,8 @@ def steps_per_epoch(database: "Database", spec: "StudySpec") -> int | None:
 
 def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     """Print trials as a table."""
-    from lrsearch.review.wording import number
+    from lrsearch.review.wording import described, number
+    from lrsearch.schedules import Hyperparameters
     from lrsearch.spec import search_space
 
     space = search_space(spec)
@@ -85,18 +85,6 @@ def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     for record in records:
         state = "DIVERGED" if record.diverged else record.state
         note = f" ({record.reason})" if record.reason else ""
-        rows.append(
-            (record.number, state, number(record.value), record.epochs, _in_words(record, space) + note)
-        )
+        words = described(Hyperparameters.from_point(space.with_fixed(record.params)))
+        rows.append((record.number, state, number(record.value), record.epochs, words + note))
     print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)
-
-
-def _in_words(record: "TrialRecord", space: "SearchSpace") -> str:
-    """Return a trial's hyperparameters; only what it has of them, if its point was never finished."""
-    from lrsearch.review.wording import described
-    from lrsearch.schedules import Hyperparameters
-
-    try:
-        return described(Hyperparameters.from_point(space.with_fixed(record.params)))
-    except SpecError:
-        return ", ".join(f"{name} {value}" for name, value in record.params.items())

@@ -132,7 +132,7 @@ class StudySpec(_Section):
         default=0, description="a whole number from 0 to 4294967295"
     )
     sampler: SamplerName = Field(default="tpe", description=f"one of {', '.join(get_args(SamplerName))}")
-    pruner: PrunerName = Field(default="asha", description=f"one of {', '.join(get_args(PrunerName))}")
+    pruner: PrunerName | None = Field(default=None, description=f"one of {', '.join(get_args(PrunerName))}")
     first_trials: bool | None = Field(default=None, description="true or false")
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="a table")
     space: SpaceSpec = Field(default_factory=SpaceSpec, description="a table")

@@ -50,7 +50,7 @@ def test_a_quiet_search_prints_the_result_alone(study_file):
 
 
 def test_json_lines_tell_everything(study_file):
-    """An object a line: every epoch but a trial's last, every trial, the end; null for a diverged value."""
+    """An object a line: every epoch, every trial, the end; null for a diverged value."""
     path = study_file(
         space="lr = [0.1, 1e6]\nkinds = ['constant']\nwarmup_fraction = 0.0",
         sampler="grid",
@@ -63,6 +63,8 @@ def test_json_lines_tell_everything(study_file):
     assert [(event["trial"], event["epoch"]) for event in events if event["event"] == "epoch"] == [
         (0, 1),
         (0, 2),
+        (0, 3),
+        (1, 1),
     ]
     first, second = [event for event in events if event["event"] == "trial"]
     assert (first["number"], first["state"], first["epochs"], first["diverged"]) == (0, "COMPLETE", 3, False)
@@ -111,7 +113,7 @@ def test_a_file_with_a_smaller_budget_leaves_the_stored_one(study_file, started)
         ("epochs = 2", "epochs = 3", ["--epochs", "3"], "epochs: stored 2, now 3"),
         ("epochs", "seed = 7\nepochs", ["--seed", "7"], "seed: stored 0, now 7"),
         ('sampler = "grid"', "", ["--sampler", "tpe"], "sampler: stored 'grid', now 'tpe'"),
-        ('pruner = "none"', "", ["--pruner", "asha"], "pruner: stored 'none', now 'asha'"),
+        ('pruner = "none"', 'pruner = "asha"', ["--pruner", "asha"], "pruner: stored 'none', now 'asha'"),
         ("1e6", "1e5", [], "space.lr: stored [0.1, 1000000.0, 0.01], now [0.1, 100000.0, 0.01]"),
         ("decay_fraction = 0.5", "decay_fraction = 0.4", [], "space.WSD.decay_fraction: stored 0.5, now 0.4"),
     ],

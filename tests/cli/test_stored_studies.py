@@ -137,15 +137,16 @@ def test_the_best_trial_as_toml_trains_again_to_the_same_value(finished, tmp_pat
     assert "lr 0.1" in succeed("trials", "fin ished-best").out
 
 
-def test_a_point_that_was_never_finished_can_be_shown(pending):
-    """A worker that died while it sampled leaves a trial with a part of its parameters."""
+def test_a_point_that_was_never_finished_is_not_shown(pending):
+    """A worker that died while it sampled leaves a trial with a part of its parameters, and no slot."""
     with open_database() as database:
         record = find_study(database, pending)
         study_id = database.optuna_storage.get_study_id_from_name(record.name)
         trial_id = database.optuna_storage.create_new_trial(study_id)
         kinds = CategoricalDistribution(("StepLR", "ReduceLROnPlateau", "constant"))
         database.optuna_storage.set_trial_param(trial_id, "kind", 0, kinds)
-    assert "kind StepLR" in succeed("trials", pending).out
+    assert succeed("trials", pending, "--format", "json").json == []
+    assert "0 of 2 have ended (none yet)" in succeed("show", pending).out
 
 
 @pytest.mark.parametrize(
@@ -223,13 +224,13 @@ def test_an_enqueued_point_is_trained_next(pending):
     """What it leaves open is sampled; values are read as numbers, texts, or true and false."""
     out = succeed("enqueue", pending, "lr=0.25", "kind=StepLR", "StepLR.gamma=0.5").out
     assert out == "The point is in slot 0 of study pen ding. Train it with: lrsearch optimize 'pen ding'\n"
-    out = succeed("enqueue", pending, "kind=ReduceLROnPlateau", "ReduceLROnPlateau.patience=1").out
+    out = succeed("enqueue", pending, "kind=ReduceLROnPlateau", "ReduceLROnPlateau.patience=0").out
     assert "slot 1" in out
     succeed("optimize", pending, "--quiet")
     first, second = succeed("trials", pending, "--format", "json").json
     assert first["params"].items() >= {"lr": 0.25, "kind": "StepLR", "StepLR.gamma": 0.5}.items()
     assert "StepLR.step_fraction" in first["params"]
-    assert second["params"]["ReduceLROnPlateau.patience"] == 1
+    assert second["params"]["ReduceLROnPlateau.patience"] == 0
 
 
 @pytest.mark.parametrize(
@@ -256,11 +257,13 @@ def test_a_point_outside_the_space_is_refused(pending, points, words):
     assert "slot 0" in succeed("enqueue", pending, "lr=0.1").out
 
 
-def test_a_point_for_a_full_study_is_refused(finished):
+def test_a_point_for_a_full_study_is_refused(pending):
     """With the command that adds a slot."""
-    message = refused("enqueue", finished, "lr=0.1")
+    for lr in ("0.1", "0.2"):
+        succeed("enqueue", pending, f"lr={lr}")
+    message = refused("enqueue", pending, "lr=0.3")
     assert "no free slot" in message
-    assert "lrsearch extend 'fin ished' --trials +1" in message
+    assert "lrsearch extend 'pen ding' --trials +1" in message
 
 
 def test_delete_asks_first(finished, trial_count):

@@ -55,15 +55,17 @@ def test_an_optimizer_brings_its_learning_rates_and_pytorchs_defaults(name):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "first"), [("tpe", True), ("random", True), ("coarse-to-fine", False), ("genetic", True)]
+    ("sampler", "first", "pruner"),
+    [("tpe", True, "asha"), ("random", True, "asha"), ("coarse-to-fine", False, "none")],
 )
-def test_first_trials_are_for_samplers_that_do_not_scan(sampler, first):
-    """Unless the file says so."""
+def test_recipes_and_pruning_are_for_samplers_that_do_not_scan(sampler, first, pruner):
+    """A scan prescribes every point and wants each one whole, unless the file asks for pruning."""
     assert specification(sampler=sampler).first_trials is first
-    assert specification(sampler=sampler, first_trials=not first).first_trials is not first
+    assert specification(sampler=sampler).pruner == pruner
+    assert specification(sampler=sampler, pruner="median").pruner == "median"
 
 
-@pytest.mark.parametrize(("epochs", "longest"), [(1, 1), (2, 1), (4, 1), (8, 2), (25, 6)])
+@pytest.mark.parametrize(("epochs", "longest"), [(1, 0), (2, 0), (4, 1), (8, 2), (25, 6)])
 def test_the_patience_that_is_searched_grows_with_the_budget(epochs, longest):
     """From 0 to a quarter of the epochs, whole numbers."""
     patience = specification(epochs=epochs).space.knobs["ReduceLROnPlateau"]["patience"]
