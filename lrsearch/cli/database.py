@@ -2,7 +2,7 @@
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, storage_url
+from lrsearch.cli.parameters import StorageOption, open_storage, storage_url
 from lrsearch.errors import DatabaseSetupError
 
 
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command()(upgrade)
     group.command()(check)
+    group.command()(clean)
     app.add_typer(group, name="db")
 
 
@@ -44,8 +45,22 @@ def check(storage: StorageOption = None) -> None:
     typer.echo(f"Optuna    {status.optuna_revision or 'no tables yet'}")
     typer.echo(f"studies   {status.studies}")
     if status.orphans:
-        typer.echo(f"orphans   rows of {len(status.orphans)} studies that were deleted elsewhere")
+        typer.echo(
+            f"orphans   rows of {len(status.orphans)} studies that were deleted elsewhere: lrsearch db clean"
+        )
     if not status.current:
         raise DatabaseSetupError(
             f"the tables are not current; run: lrsearch db upgrade --storage {status.masked_url}"
         )
+
+
+def clean(storage: StorageOption = None) -> None:
+    """Delete the rows that are left of studies which were deleted elsewhere, as in a dashboard.
+
+    [b]Example[/]: lrsearch db clean
+    """
+    from lrsearch.storage.orphans import delete_orphans
+
+    with open_storage(storage) as database:
+        deleted = database.transaction(delete_orphans)
+    typer.echo(f"Deleted what was left of {len(deleted)} studies.")

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
-from lrsearch.storage import clock, migrations
+from lrsearch.storage import migrations
 from lrsearch.storage.address import StorageAddress, parse_address
 from lrsearch.storage.lock import initialisation_lock
 from lrsearch.storage.optuna_storage import ReliableStorage
@@ -71,10 +71,6 @@ class Database:
             DatabaseLostError: the database has not answered for as long as is waited.
         """
         return self.optuna_storage.read(query)
-
-    def clock(self, connection: sa.Connection) -> float:
-        """Return the database's time in unix seconds."""
-        return clock.unix_seconds(connection)
 
     def initialisation_lock(self) -> AbstractContextManager[None]:
         """Keep every other process from creating or upgrading tables or studies, while the context lasts."""

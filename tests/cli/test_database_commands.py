@@ -4,11 +4,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 
 from lrsearch.cli.parameters import command
 from lrsearch.errors import DatabaseLostError
 from lrsearch.storage import migrations
+from lrsearch.storage.database import open_database
 from lrsearch.storage.sqlite import WriteAheadConnection
 from tests.cli.commands import lrsearch, refused, succeed
 
@@ -28,7 +30,18 @@ COMMANDS = [
     ["delete", "s", "--yes"],
     ["db", "upgrade"],
     ["db", "check"],
+    ["db", "clean"],
 ]
+
+
+def test_clean_deletes_what_a_deletion_elsewhere_left():
+    """A study that was deleted through Optuna leaves our rows; check names the command that deletes them."""
+    succeed("optimize", "digits-tpe", "--trials", "1", "--epochs", "1", "--quiet")
+    with open_database() as database:
+        optuna.delete_study(study_name="digits-tpe", storage=database.optuna_storage)
+    assert "lrsearch db clean" in succeed("db", "check").out
+    assert succeed("db", "clean").out == "Deleted what was left of 1 studies.\n"
+    assert "orphans" not in succeed("db", "check").out
 
 
 def test_upgrade_creates_the_tables_and_check_says_they_are_current():

@@ -64,6 +64,7 @@ def test_the_promised_commands_exist():
         ("data", "fetch"),
         ("db", "upgrade"),
         ("db", "check"),
+        ("db", "clean"),
     }
 
 
