@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from alembic import context
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.schema import SchemaItem
 
-from alembic import context
 from lrsearch.storage.address import engine_options, parse_address
 from lrsearch.storage.tables import PREFIX, VERSION_TABLE, Base
 

@@ -1,7 +1,6 @@
 """Create the tables of studies, slots, epoch values and workers."""
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0001"

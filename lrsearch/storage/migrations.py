@@ -4,12 +4,12 @@ import functools
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import lrsearch
-from alembic import command
 from lrsearch.errors import DatabaseSetupError
 from lrsearch.storage.tables import VERSION_TABLE
 
