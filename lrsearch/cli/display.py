@@ -142,12 +142,13 @@ class LiveDisplay:
         self._live.console.print(text, markup=False, highlight=False)
 
     def show(self, progress: Progress) -> None:
-        """Redraw: at once when a trial has ended, else with the next of four pictures a second."""
+        """Redraw: at once when a trial has begun or ended, else with the next of four pictures a second."""
         for trial in progress.news:
             self._live.console.print(
                 _ended_line(trial), markup=False, highlight=False, overflow="ellipsis", no_wrap=True
             )
-        self._live.update(_picture(progress), refresh=bool(progress.news))
+        began = any(lane.epoch == 0 for lane in progress.running)
+        self._live.update(_picture(progress), refresh=began or bool(progress.news))
 
 
 def choose_display(*, quiet: bool, log_format: str) -> Display:

@@ -156,7 +156,7 @@ def test_a_search_on_a_terminal_shows_bar_best_and_lanes(study_file):
     for ended in (1, 2, 3):
         assert f"{ended}/3 trials" in text
     assert re.search(r"best 0\.\d+  trial \d: lr ", text)
-    assert re.search(r"[1-5]/6 +\d\.\d+ +lr ", text)
+    assert re.search(r"[0-5]/6 +(-|\d\.\d+) +lr ", text)
     assert re.search(r"trial +2  COMPLETE", text)
     assert "3 of 3 trials have ended (3 complete)" in text
     assert "optimizer = torch.optim.SGD(" in text
