@@ -53,6 +53,19 @@ def test_the_command_without_an_argument_searches_mnist(monkeypatch, tmp_path, c
     assert "Study mnist-tpe: 2 of 2 trials have ended" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_commands_of_the_readmes_table_run(monkeypatch, tmp_path, capsys, mnist_dir):
+    """Each search whose figures the README shows, here with one trial of 8 epochs."""
+    found = re.findall(r"\| `(lrsearch optimize [^`]+)`", (ROOT / "README.md").read_text())
+    assert len(found) == 3
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for number, command in enumerate(found):
+        short = f"--trials 1 --epochs 8 --name short-{number} --data-dir {mnist_dir} --quiet"
+        run(monkeypatch, f"{command} {short}")
+        assert f"Study short-{number}: 1 of 1 trials have ended" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page):
     """Links within the project name files that exist."""
