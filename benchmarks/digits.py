@@ -1,6 +1,6 @@
 """Compares the samplers on real training: ``digits-mlp``, 40 trials of up to 20 epochs, pruned by ASHA.
 
-Run it with: python -m benchmarks.digits --seeds 100:120 --jobs 2
+Run it with: python -m benchmarks.digits --seeds 100:110 --jobs 2
 
 The study is ``studies/digits-tpe.toml`` without first trials, which would be the same for all. The result of
 a search is the validation loss of its best trial: what a user sees. Grid and coarse-to-fine need spaces of
@@ -40,7 +40,7 @@ def search(name: str, seed: int) -> Found:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the samplers on the digits."""
-    comparison(search, SAMPLERS, "100:120", "Samplers compared on the digits", __doc__ or "", arguments)
+    comparison(search, SAMPLERS, "100:110", "Samplers compared on the digits", __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def optimize(
         "run.lanes": _lanes(lanes),
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    with open_storage(storage) as database:
+    with open_storage(storage, create=True) as database:
         spec = _find_spec(database, file_or_study, overrides)
         display = choose_display(quiet=quiet, log_format=log_format)
         try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.errors import DatabaseSetupError
+
 if TYPE_CHECKING:
     from lrsearch.storage.database import Database
 
@@ -49,8 +51,30 @@ def command(verb: str, study: str, storage: str | None) -> str:
     return shlex.join(words)
 
 
-def open_storage(option: str | None) -> "Database":
-    """Open the database that is asked for."""
+def storage_exists(option: str | None) -> bool:
+    """Return whether the database that is asked for may exist: a SQLite file does, a server may."""
+    from lrsearch.storage.address import parse_address
+
+    path = parse_address(storage_url(option)).path
+    return path is None or path.exists()
+
+
+def open_storage(option: str | None, *, create: bool = False) -> "Database":
+    """Open the database that is asked for.
+
+    Args:
+        option: the option ``--storage`` as it was given, or None.
+        create: whether a SQLite file that does not exist is made; else a typing error would make one.
+
+    Raises:
+        DatabaseSetupError: if the database cannot be used, or does not exist and shall not be made.
+    """
+    from lrsearch.storage.address import DEFAULT_URL, masked
     from lrsearch.storage.database import open_database
 
+    if not create and not storage_exists(option):
+        missing = masked(storage_url(option) or DEFAULT_URL)
+        raise DatabaseSetupError(
+            f"there is no database {missing} yet. A search makes it: lrsearch optimize digits-tpe"
+        )
     return open_database(storage_url(option))

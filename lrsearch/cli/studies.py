@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage
+from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage, storage_exists
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def studies(
     from lrsearch.review.wording import number
     from lrsearch.storage.studies import list_studies
 
-    with open_storage(storage) as database:
-        rows = [_summary(database, record) for record in list_studies(database)]
+    rows = []
+    if storage_exists(storage):
+        with open_storage(storage) as database:
+            rows = [_summary(database, record) for record in list_studies(database)]
     if format == "json":
         typer.echo(as_json(rows))
         return

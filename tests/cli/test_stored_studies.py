@@ -6,6 +6,7 @@ import io
 import math
 import sqlite3
 import tomllib
+from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution
@@ -38,6 +39,14 @@ def test_without_studies_the_list_says_how_to_begin():
     """And is an empty list for programs."""
     assert "lrsearch optimize" in succeed("studies").out
     assert succeed("studies", "--format", "json").json == []
+
+
+def test_looking_makes_no_database():
+    """A wrong --storage is an empty list or an error that says so, and leaves no file behind."""
+    storage = ["--storage", "sqlite:///nothere.db"]
+    assert succeed("studies", "--format", "json", *storage).json == []
+    assert "there is no database sqlite:///nothere.db yet" in refused("show", "s", *storage)
+    assert not Path("nothere.db").exists()
 
 
 def test_show_gives_the_best_trial_the_counts_and_the_best_ten(finished):
