@@ -156,9 +156,11 @@ class Search:
         self._keeper.hold(self._held.values())
 
     def _release(self, claims: Iterable[Claim]) -> None:
-        for claim in claims:
+        released = list(claims)
+        for claim in released:
             self._let_go(claim)
-            self._slots.release([claim])
+        if released:
+            self._slots.release(released)
 
     # Beginning trials
 
@@ -169,7 +171,8 @@ class Search:
             return []
         claims = self._slots.claim(self._worker, free)
         self._hold(claims)
-        self._catch_up()
+        if claims or not self._lanes:  # else only the last lanes of the budget are running out
+            self._catch_up()
         ended = [self._place(lane) for claim in claims if (lane := self._begin(claim))]
         if any(ended):
             self._slots.settle(self._optuna_study())
