@@ -51,6 +51,10 @@ class Range:
             return False
         return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
 
+    def clipped(self, value: float) -> float:
+        """Return the nearest number between the bounds."""
+        return min(max(value, self.low), self.high)
+
     def at(self, position: float) -> float | int:
         """Return the value at a position in [0, 1].
 

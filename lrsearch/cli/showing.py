@@ -44,24 +44,23 @@ def ranked_trials(database: "Database", spec: "StudySpec") -> list["TrialRecord"
 def print_best(database: "Database", spec: "StudySpec") -> None:
     """Print the best trial: its value and metrics, its hyperparameters, and their lines of PyTorch."""
     from lrsearch.review.wording import described, number, pytorch_lines
-    from lrsearch.schedules import Hyperparameters
-    from lrsearch.spec import search_space
+    from lrsearch.spec import hyperparameters
     from lrsearch.storage.epochs import curves
     from lrsearch.storage.studies import find_study
 
     best = best_trial(database, spec)
     record = find_study(database, spec.name)
-    hyperparameters = Hyperparameters.from_point(search_space(spec).with_fixed(best.params))
+    point = hyperparameters(spec, best.params)
     curve = [result for result in curves(database, record.uuid) if result.trial == best.number]
     metrics = (
         "".join(f", {name} {number(value)}" for name, value in curve[-1].metrics.items()) if curve else ""
     )
     typer.echo(f"Best trial {best.number}: validation loss {number(best.value)}{metrics}")
-    typer.echo(f"  {described(hyperparameters)}")
+    typer.echo(f"  {described(point)}")
     steps = steps_per_epoch(database, spec)
     if steps is not None:
         typer.echo(f"In PyTorch, for {spec.epochs} epochs of {steps} updates:")
-        for line in pytorch_lines(spec.optimizer.name, hyperparameters, spec.epochs or 1, steps):
+        for line in pytorch_lines(spec.optimizer.name, point, spec.epochs or 1, steps):
             typer.echo(f"  {line}")
 
 
@@ -77,14 +76,12 @@ def steps_per_epoch(database: "Database", spec: "StudySpec") -> int | None:
 def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     """Print trials as a table."""
     from lrsearch.review.wording import described, number
-    from lrsearch.schedules import Hyperparameters
-    from lrsearch.spec import search_space
+    from lrsearch.spec import hyperparameters
 
-    space = search_space(spec)
     rows = []
     for record in records:
         state = "DIVERGED" if record.diverged else record.state
         note = f" ({record.reason})" if record.reason else ""
-        words = described(Hyperparameters.from_point(space.with_fixed(record.params)))
+        words = described(hyperparameters(spec, record.params))
         rows.append((record.number, state, number(record.value), record.epochs, words + note))
     print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)

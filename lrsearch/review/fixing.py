@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.parameters import Scalar
-from lrsearch.schedules import Hyperparameters
-from lrsearch.spec import StudySpec, search_space
+from lrsearch.spec import StudySpec, hyperparameters
 
 
 def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -15,8 +14,14 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
         spec: resolved specification of the trial's study.
         params: the trial's searched parameters by canonical name.
     """
-    point = Hyperparameters.from_point(search_space(spec).with_fixed(params))
+    point = hyperparameters(spec, params)
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
+    groups: dict[str, Any] = {}
+    if spec.groups is not None:
+        groups = {pattern: {"lr_scale": scale} for pattern, scale in point.lr_scales.items()}
+        groups |= {pattern: {"frozen": True} for pattern in point.frozen}
+        order = [pattern for pattern in spec.groups.patterns if pattern in groups]
+        groups = {"layer_decay": point.layer_decay, **{pattern: groups[pattern] for pattern in order}}
     return {
         "name": f"{spec.name[:90]}-best",
         "task": spec.task,
@@ -29,4 +34,5 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
         "first_trials": False,
         "optimizer": {"name": spec.optimizer.name, **point.optimizer},
         "space": {**space, **({point.kind: dict(point.knobs)} if point.knobs else {})},
+        **({"groups": groups} if groups else {}),
     }

@@ -1,14 +1,15 @@
 """The well-known recipes that a study tries before its sampler proposes anything."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.errors import SpecError
-from lrsearch.parameters import Choice, Point, Range, Scalar, SearchSpace
+from lrsearch.parameters import Choice, Parameter, Point, Range, Scalar
 from lrsearch.schedules import kind_named
-from lrsearch.spec import StudySpec, search_space
+from lrsearch.schedules.hyperparameters import scaled_pattern
+from lrsearch.spec import RangeTestSpec, StudySpec, plain_name, search_space
 
 WARMUP_FRACTION = 0.05
 
@@ -21,11 +22,13 @@ class Recipe:
         name: what it is called.
         values: what defines it, by canonical name; the rest takes usual values.
         optimizer: the optimizer that it is made for, or None for any.
+        near: values that are clipped to their ranges if they lie outside.
     """
 
     name: str
     values: Mapping[str, Any]
     optimizer: str | None = None
+    near: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,35 @@ def _recipes(spec: StudySpec) -> tuple[Recipe, ...]:
         "ReduceLROnPlateau.factor": 0.1,
         "ReduceLROnPlateau.patience": patience,
     }
-    middle = {"lr": _middle(spec.space.lr), "warmup_fraction": WARMUP_FRACTION}
+    middle = {"lr": _first_lr(spec), "warmup_fraction": WARMUP_FRACTION}
     return (
         Recipe("the tutorial's recipe", tutorial, optimizer="SGD"),
         Recipe("linear decay", {**middle, "kind": "LinearLR"}),
         Recipe("cosine decay", {**middle, "kind": "CosineAnnealingLR"}),
         Recipe("warm-up, stable, decay", {**middle, "kind": "WSD"}),
+        *(_range_test_recipes(spec, spec.range_test) if spec.range_test else ()),
     )
+
+
+def _first_lr(spec: StudySpec) -> Any:
+    return spec.range_test.lrs[0] if spec.range_test else _middle(spec.space.lr)
+
+
+def _range_test_recipes(spec: StudySpec, found: RangeTestSpec) -> Iterator[Recipe]:
+    """Yield linear decay from every further suggestion, and cyclical kinds between the interval's ends."""
+    for lr in found.lrs[1:]:
+        values = {"lr": lr, "kind": "LinearLR", "warmup_fraction": WARMUP_FRACTION}
+        yield Recipe(f"linear decay from {lr:g}", values)
+    bases = {
+        "OneCycleLR": {"OneCycleLR.div_factor": found.high / found.low},
+        "CyclicLR": {"CyclicLR.base_factor": found.low / found.high},
+        "Sine": {"Sine.base_factor": found.low / found.high},
+    }
+    for kind in spec.space.kinds or ():
+        if kind in bases:
+            yield Recipe(
+                f"{kind} over the range test's interval", {"lr": found.high, "kind": kind}, near=bases[kind]
+            )
 
 
 def _point(spec: StudySpec, recipe: Recipe) -> Point:
@@ -81,31 +106,36 @@ def _point(spec: StudySpec, recipe: Recipe) -> Point:
     if recipe.optimizer not in {None, spec.optimizer.name}:
         raise SpecError(f"it needs the optimizer {recipe.optimizer}, this study has {spec.optimizer.name}")
     space = search_space(spec)
-    values = {**_usual_values(space), **recipe.values}
-    if "warmup" in {parameter.name for parameter in space.parameters}:
-        values["warmup"] = values["warmup_fraction"] > 0
-    whole = space.walk(lambda parameter: values[parameter.name])
-    _check_fixed(whole, recipe)
+    given = {**recipe.values, "warmup": recipe.values.get("warmup_fraction", 0.0) > 0}
+
+    def choose(parameter: Parameter) -> Scalar:
+        name = plain_name(spec, parameter.name)
+        if name in recipe.near and isinstance(parameter.domain, Range):
+            return parameter.domain.clipped(recipe.near[name])
+        return given[name] if name in given else _usual_value(spec, name, parameter.domain)
+
+    whole = space.walk(choose)
+    _check_fixed(spec, whole, recipe)
     space.complete(space.searched_part(whole))
     return space.searched_part(whole)
 
 
-def _check_fixed(whole: Point, recipe: Recipe) -> None:
-    for name, value in recipe.values.items():
-        if name in whole and whole[name] != value:
-            raise SpecError(f"it needs {name} = {value!r}, which this study fixes to {whole[name]!r}")
+def _check_fixed(spec: StudySpec, whole: Point, recipe: Recipe) -> None:
+    for name, got in whole.items():
+        value = recipe.values.get(plain_name(spec, name), got)
+        if got != value:
+            raise SpecError(f"it needs {name} = {value!r}, which this study fixes to {got!r}")
 
 
-def _usual_values(space: SearchSpace) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = {}
-    for parameter in space.searched:
-        kind, _, knob = parameter.name.partition(".")
-        usual = {k.name: k.usual for k in kind_named(kind).knobs}[knob] if knob else None
-        domain = parameter.domain
-        if usual is None or not (isinstance(domain, Range | Choice) and domain.contains(usual)):
-            usual = _middle(domain)
-        values[parameter.name] = usual
-    return values
+def _usual_value(spec: StudySpec, name: str, domain: Any) -> Scalar:
+    """Return the usual value of a searched parameter if its domain has it, else the domain's middle."""
+    usual: dict[str, Any] = {"layer_decay": 1.0}
+    if scaled_pattern(name) is not None:
+        usual[name] = 1.0
+    for kind in spec.space.kinds or ():
+        usual |= {f"{kind}.{knob.name}": knob.usual for knob in kind_named(kind).knobs}
+    value: Scalar | None = usual.get(name)
+    return value if value is not None and domain.contains(value) else _middle(domain)
 
 
 def _middle(domain: Any) -> Any:

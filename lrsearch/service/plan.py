@@ -42,4 +42,5 @@ class Plan:
 
     def hyperparameters(self, part: Mapping[str, Scalar]) -> Hyperparameters:
         """Return the hyperparameters of a trial, from the searched part of its point."""
-        return Hyperparameters.from_point(self.space.with_fixed(part))
+        frozen = self.spec.groups.frozen if self.spec.groups else ()
+        return Hyperparameters.from_point(self.space.with_fixed(part), frozen)

@@ -197,8 +197,8 @@ class Search:
         return None
 
     def _lane(self, claim: Claim, number: int, point: Point) -> _Lane:
-        hyperparameters = Hyperparameters.from_point(point)
-        protected = self._plan.space.searched_part(point) in self._plan.protected
+        part = self._plan.space.searched_part(point)
+        hyperparameters, protected = self._plan.hyperparameters(part), part in self._plan.protected
         return _Lane(claim, RunningTrial(number, hyperparameters), self._key(hyperparameters), protected)
 
     def _place(self, lane: _Lane) -> EndedTrial | None:

@@ -2,20 +2,31 @@
 
 from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
 from lrsearch.spec.reading import blamed_on, read_spec, spec_from
-from lrsearch.spec.resolution import SCANS, check_same_study, largest_warmup_fraction, resolve, search_space
-from lrsearch.spec.study_spec import OptimizerSpec, RunSpec, SpaceSpec, StudySpec
+from lrsearch.spec.resolution import (
+    SCANS,
+    check_same_study,
+    hyperparameters,
+    largest_warmup_fraction,
+    plain_name,
+    resolve,
+    search_space,
+)
+from lrsearch.spec.study_spec import OptimizerSpec, RangeTestSpec, RunSpec, SpaceSpec, StudySpec
 
 __all__ = [
     "OPTIMIZERS",
     "SCANS",
     "OptimizerSpec",
+    "RangeTestSpec",
     "RunSpec",
     "SpaceSpec",
     "StudySpec",
     "blamed_on",
     "check_same_study",
+    "hyperparameters",
     "largest_warmup_fraction",
     "optimizer_named",
+    "plain_name",
     "read_spec",
     "resolve",
     "search_space",

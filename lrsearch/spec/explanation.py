@@ -1,7 +1,7 @@
 """Says in plain words what is wrong with the keys and values of a study file."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -9,7 +9,7 @@ from lrsearch.errors import suggestion
 from lrsearch.schedules import KINDS
 from lrsearch.spec.optimizers import OPTIMIZERS
 
-_TABLES = ("optimizer", "space", "run")
+_TABLES = ("optimizer", "space", "groups", "range_test", "run")
 
 _EXPECTED = {
     "dict_type": "a table",
@@ -50,9 +50,11 @@ def origin(key: str, source: str, options: Collection[str]) -> str:
 
 def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Drop what only the models know: the key that gathers knobs, places in a list, members of a union."""
-    if location[:2] in {("run", "lanes"), ("space", "kinds")}:
+    if location[:2] in {("run", "lanes"), ("space", "kinds"), ("range_test", "lrs")}:
         return location[:2]
-    if location[:2] in {("optimizer", "knobs"), ("space", "knobs")}:
+    if location[:1] == ("parts",):
+        return location[:1]
+    if location[:2] in {("optimizer", "knobs"), ("space", "knobs"), ("groups", "patterns")}:
         return (location[0], *location[2:])
     return location
 
@@ -81,12 +83,14 @@ def _unknown_key(key: str, model: type[BaseModel], content: Mapping[str, Any]) -
     if homes:
         where = f"in [{homes[0]}]" if homes[0] else "above the first [table]"
         return f"unknown key {key!r}. {name!r} belongs {where}."
+    if table.startswith("groups."):
+        return f"unknown key {key!r}.{suggestion(name, ('lr_scale', 'frozen'))}"
     return f"unknown key {key!r}.{suggestion(name, known.get(table, []))}"
 
 
 def _known_keys(table: str, model: type[BaseModel], content: Mapping[str, Any]) -> list[str]:
     section = _section(table, model)
-    keys = [name for name in section.model_fields if name != "knobs"]
+    keys = [name for name in section.model_fields if name not in {"knobs", "patterns"}]
     if table == "optimizer":
         given = content.get("optimizer")
         name = given.get("name", "SGD") if isinstance(given, Mapping) else "SGD"
@@ -104,5 +108,8 @@ def _described(key: str, model: type[BaseModel]) -> str | None:
 
 
 def _section(table: str, model: type[BaseModel]) -> type[BaseModel]:
-    section = model.model_fields[table].annotation if table else model
-    return section if isinstance(section, type) and issubclass(section, BaseModel) else model
+    if not table:
+        return model
+    annotation = model.model_fields[table].annotation
+    candidates = (annotation, *get_args(annotation))  # a table that may be missing is "Model | None"
+    return next(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))

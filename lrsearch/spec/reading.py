@@ -123,7 +123,7 @@ def _override(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
 
 
 def _refuse_inner_keys(content: Mapping[str, Any], source: str) -> None:
-    """Refuse the key under which the models gather knobs: a file writes them beside the others."""
-    for table in ("optimizer", "space"):
-        if isinstance(content.get(table), Mapping) and "knobs" in content[table]:
-            raise SpecError(f"{source}: unknown key '{table}.knobs'. Write its keys into [{table}] itself.")
+    """Refuse the keys under which the models gather others: a file writes those beside the rest."""
+    for table, inner in (("optimizer", "knobs"), ("space", "knobs"), ("groups", "patterns")):
+        if isinstance(content.get(table), Mapping) and inner in content[table]:
+            raise SpecError(f"{source}: unknown key '{table}.{inner}'. Write its keys into [{table}] itself.")

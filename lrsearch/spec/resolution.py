@@ -6,12 +6,16 @@ from typing import Any
 
 from lrsearch.errors import SpecError, StudyConflictError, suggestion
 from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Scalar, SearchSpace, ZeroOr
-from lrsearch.schedules import DEFAULT_KINDS, KINDS, Kind, kind_named
+from lrsearch.schedules import DEFAULT_KINDS, KINDS, Hyperparameters, Kind, kind_named
+from lrsearch.schedules.hyperparameters import scale_name
 from lrsearch.spec.optimizers import OptimizerKind, optimizer_named
-from lrsearch.spec.study_spec import StudySpec
+from lrsearch.spec.study_spec import GroupSpec, GroupsSpec, StudySpec
 
 DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))
 SCANS = ("grid", "coarse-to-fine")
+PART_SEPARATOR = "/"
+_SCALE_LIMITS = Range(0.0, 1e6)
+_DECAY_LIMITS = Range(1e-6, 1.0)
 
 
 def resolve(spec: StudySpec, epochs: int, batch_size: int) -> StudySpec:
@@ -42,26 +46,39 @@ def resolve(spec: StudySpec, epochs: int, batch_size: int) -> StudySpec:
         first_trials=spec.first_trials if spec.first_trials is not None else spec.sampler not in SCANS,
         optimizer={"name": optimizer.name, "knobs": _optimizer_knobs(optimizer, spec.optimizer.knobs)},
         space=space,
+        groups=_groups(spec.groups),
     )
     _check(resolved)
     return resolved
 
 
 def search_space(spec: StudySpec) -> SearchSpace:
-    """Return the tree of parameters of a resolved specification."""
-    kinds = tuple(spec.space.kinds or ())
-    kind: Domain | Scalar = Choice(kinds) if len(kinds) > 1 else kinds[0]
-    optimizer = (Parameter(name, domain) for name, domain in spec.optimizer.knobs.items())
-    knobs = (parameter for name in kinds for parameter in _kind_parameters(spec, kind_named(name)))
-    return SearchSpace(
-        (
-            Parameter("lr", spec.space.lr),
-            Parameter("kind", kind),
-            *_warmup_parameters(spec),
-            *knobs,
-            *optimizer,
-        )
-    )
+    """Return the tree of parameters of a resolved specification, once for each of its parts."""
+    tree = _tree(spec)
+    if spec.parts is None:
+        return SearchSpace(tree)
+    return SearchSpace(tuple(_of_part(part, parameter) for part in spec.parts for parameter in tree))
+
+
+def hyperparameters(
+    spec: StudySpec, params: Mapping[str, Scalar], part: str | None = None
+) -> Hyperparameters:
+    """Return the hyperparameters of a trial of a resolved specification.
+
+    Args:
+        spec: of the trial's study.
+        params: the searched part of the trial's point, by canonical name.
+        part: one of the specification's parts, or None if it has none.
+    """
+    point = search_space(spec).with_fixed(params)
+    prefix = f"{part}{PART_SEPARATOR}" if part is not None else ""
+    mine = {name[len(prefix) :]: value for name, value in point.items() if name.startswith(prefix)}
+    return Hyperparameters.from_point(mine, spec.groups.frozen if spec.groups else ())
+
+
+def plain_name(spec: StudySpec, name: str) -> str:
+    """Return a canonical name without the part of the study that it belongs to."""
+    return name if spec.parts is None else name.partition(PART_SEPARATOR)[2]
 
 
 def largest_warmup_fraction(spec: StudySpec) -> float:
@@ -116,7 +133,7 @@ def _check_kinds(kinds: list[str], knobs: Mapping[str, Any]) -> None:
     if len(set(kinds)) < len(kinds):
         raise SpecError(f"space.kinds must not repeat a kind, but got {kinds}")
     for name in kinds:
-        if name not in KINDS:
+        if name not in KINDS and ":" not in name:
             raise SpecError(f"space.kinds: unknown schedule kind {name!r}.{suggestion(name, KINDS)}")
     for name in knobs:
         if name not in kinds:
@@ -182,6 +199,25 @@ def _numbers(domain: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in _extremes(domain))
 
 
+def _groups(groups: GroupsSpec | None) -> dict[str, Any] | None:
+    if groups is None:
+        return None
+    decay = 1.0 if groups.layer_decay is None else groups.layer_decay
+    _check_limits("groups.layer_decay", decay, _DECAY_LIMITS)
+    patterns = {pattern: _group(pattern, group) for pattern, group in groups.patterns.items()}
+    return {"layer_decay": decay, "patterns": patterns}
+
+
+def _group(pattern: str, group: GroupSpec) -> dict[str, Any]:
+    if group.frozen:
+        if group.lr_scale is not None:
+            raise SpecError(f"groups.{pattern!r} is frozen and has no learning rate; leave out lr_scale")
+        return {"frozen": True}
+    scale = 1.0 if group.lr_scale is None else group.lr_scale
+    _check_limits(f"groups.{pattern!r}.lr_scale", scale, _SCALE_LIMITS)
+    return {"lr_scale": scale}
+
+
 def _check(spec: StudySpec) -> None:
     if isinstance(spec.space.lr, ZeroOr):
         raise SpecError("space.lr: or_zero is for warmup_fraction alone")
@@ -191,6 +227,8 @@ def _check(spec: StudySpec) -> None:
     for value in _extremes(spec.space.warmup_fraction):
         if isinstance(value, str | bool) or not 0 <= value <= 0.9:
             raise SpecError(f"space.warmup_fraction must lie within 0..0.9, but got {value!r}")
+    if spec.parts is not None and len(set(spec.parts)) < len(spec.parts):
+        raise SpecError(f"parts must not repeat a name, but got {spec.parts}")
     _check_nesterov(spec)
     _check_first_trials(spec)
     _check_patience(spec)
@@ -226,6 +264,35 @@ def _check_patience(spec: StudySpec) -> None:
             f"space.ReduceLROnPlateau.patience must be at most {useful} to act within {spec.epochs} epochs, "
             f"but got {longest:g}; lower it, or raise epochs to {longest + 3:g}"
         )
+
+
+def _tree(spec: StudySpec) -> tuple[Parameter, ...]:
+    kinds = tuple(spec.space.kinds or ())
+    kind: Domain | Scalar = Choice(kinds) if len(kinds) > 1 else kinds[0]
+    return (
+        Parameter("lr", spec.space.lr),
+        Parameter("kind", kind),
+        *_warmup_parameters(spec),
+        *(parameter for name in kinds for parameter in _kind_parameters(spec, kind_named(name))),
+        *(Parameter(name, domain) for name, domain in spec.optimizer.knobs.items()),
+        *_group_parameters(spec.groups),
+    )
+
+
+def _group_parameters(groups: GroupsSpec | None) -> Iterator[Parameter]:
+    if groups is None:
+        return
+    yield Parameter("layer_decay", groups.layer_decay)
+    for pattern, group in groups.patterns.items():
+        if not group.frozen:
+            yield Parameter(scale_name(pattern), group.lr_scale)
+
+
+def _of_part(part: str, parameter: Parameter) -> Parameter:
+    condition = parameter.condition
+    if condition is not None:
+        condition = Condition(f"{part}{PART_SEPARATOR}{condition.parent}", condition.values)
+    return Parameter(f"{part}{PART_SEPARATOR}{parameter.name}", parameter.domain, condition)
 
 
 def _warmup_parameters(spec: StudySpec) -> list[Parameter]:

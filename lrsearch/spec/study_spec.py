@@ -1,6 +1,6 @@
 """The description of a study, as a file in ``studies/`` says it."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -23,6 +23,8 @@ SamplerName = Literal["tpe", "random", "quasi-random", "grid", "coarse-to-fine",
 PrunerName = Literal["asha", "median", "first-epochs", "none"]
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0)]
+PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,49}$")]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -30,24 +32,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
-def _gather(values: Any, allowed: Collection[str]) -> Any:
-    """Move the allowed keys of a table below one key, ``knobs``."""
-    if not isinstance(values, dict) or "knobs" in values:
+def _gather(values: Any, belongs: Callable[[str], bool], below: str = "knobs") -> Any:
+    """Move the keys of a table that belong there below one key."""
+    if not isinstance(values, dict) or below in values:
         return values
-    moved = {key: value for key, value in values.items() if key in allowed}
+    moved = {key: value for key, value in values.items() if belongs(key)}
     rest = {key: value for key, value in values.items() if key not in moved}
-    return {**rest, "knobs": moved}
+    return {**rest, below: moved}
 
 
 class OptimizerSpec(_Section):
     """Which optimizer, and what its knobs may be.
 
     Args:
-        name: SGD, Adam or AdamW.
+        name: its class in ``torch.optim``.
         knobs: what each named parameter may be; the others keep PyTorch's default.
     """
 
-    name: str = Field(default="SGD", description="SGD, Adam or AdamW")
+    name: str = Field(
+        default="SGD", description="the name of an optimizer of torch.optim, such as SGD or Adam"
+    )
     knobs: dict[str, DomainField] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -55,7 +59,8 @@ class OptimizerSpec(_Section):
     def _gather_knobs(cls, values: Any) -> Any:
         name = values.get("name", "SGD") if isinstance(values, dict) else "SGD"
         named = [kind for kind in OPTIMIZERS.values() if kind.name == name] or OPTIMIZERS.values()
-        return _gather(values, {knob for kind in named for knob in kind.knobs})
+        knobs = {knob for kind in named for knob in kind.knobs}
+        return _gather(values, knobs.__contains__)
 
     @field_validator("name")
     @classmethod
@@ -81,7 +86,55 @@ class SpaceSpec(_Section):
     @model_validator(mode="before")
     @classmethod
     def _gather_kinds(cls, values: Any) -> Any:
-        return _gather(values, KINDS)
+        return _gather(values, lambda key: key in KINDS or ":" in key)
+
+
+class GroupSpec(_Section):
+    """What happens to the parameters whose names match a pattern.
+
+    Args:
+        lr_scale: factor on the learning rate; None leaves it.
+        frozen: whether they are not trained at all.
+    """
+
+    lr_scale: DomainField = None
+    frozen: bool = Field(default=False, description="true or false")
+
+
+class GroupsSpec(_Section):
+    """Learning rates per layer.
+
+    Args:
+        layer_decay: factor on a layer's learning rate, once for each layer above it; None leaves it.
+        patterns: groups of parameters by pattern of their names; the first that matches counts.
+    """
+
+    layer_decay: DomainField = None
+    patterns: dict[str, GroupSpec] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_patterns(cls, values: Any) -> Any:
+        return _gather(values, lambda key: key != "layer_decay", below="patterns")
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The patterns of parameters that are not trained."""
+        return tuple(pattern for pattern, group in self.patterns.items() if group.frozen)
+
+
+class RangeTestSpec(_Section):
+    """What a range test of the task suggested, for the first trials.
+
+    Args:
+        low: start of the interval in which the loss fell.
+        high: its end.
+        lrs: suggested learning rates, the best supported first.
+    """
+
+    low: Rate = Field(description="a number above 0")
+    high: Rate = Field(description="a number above 0")
+    lrs: list[Rate] = Field(min_length=1, description="a list of numbers above 0, at least one")
 
 
 class RunSpec(_Section):
@@ -119,12 +172,18 @@ class StudySpec(_Section):
         sampler: who proposes points.
         pruner: who stops trials early; None: asha, unless the sampler is a scan.
         first_trials: whether well-known recipes are tried first; None: unless the sampler is a scan.
+        parts: names of optimizers that are searched side by side, each with a space of its own (a GAN's
+            generator and discriminator); None is one optimizer without a name.
+        groups: learning rates per layer, or None.
+        range_test: what a range test suggested, or None.
     """
 
     name: StudyName = Field(
         description="1 to 100 letters, digits, spaces, '.', '_' or '-', beginning with a letter or digit"
     )
-    task: str = Field(description="the name of a task (see: lrsearch tasks)")
+    task: str = Field(
+        description="the name of a task (see: lrsearch tasks), package.module:name or path/file.py:name"
+    )
     trials: Count = Field(description="a whole number from 1 to 1000000")
     epochs: Count | None = Field(default=None, description="a whole number from 1 to 1000000")
     batch_size: Count | None = Field(default=None, description="a whole number from 1 to 1000000")
@@ -134,8 +193,13 @@ class StudySpec(_Section):
     sampler: SamplerName = Field(default="tpe", description=f"one of {', '.join(get_args(SamplerName))}")
     pruner: PrunerName | None = Field(default=None, description=f"one of {', '.join(get_args(PrunerName))}")
     first_trials: bool | None = Field(default=None, description="true or false")
+    parts: Annotated[list[PartName], Field(min_length=1)] | None = Field(
+        default=None, description="a list of names made of letters, digits, '_' and '-'"
+    )
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="a table")
     space: SpaceSpec = Field(default_factory=SpaceSpec, description="a table")
+    groups: GroupsSpec | None = Field(default=None, description="a table")
+    range_test: RangeTestSpec | None = Field(default=None, description="a table")
     run: RunSpec = Field(default_factory=RunSpec, description="a table")
 
     def replace(self, **changes: Any) -> Self:
@@ -159,6 +223,8 @@ class StudySpec(_Section):
         content = self.model_dump(exclude_none=True)
         content["optimizer"] |= content["optimizer"].pop("knobs")
         content["space"] |= content["space"].pop("knobs")
+        if "groups" in content:
+            content["groups"] |= content["groups"].pop("patterns")
         if not run:
             del content["run"]
         return content
