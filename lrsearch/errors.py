@@ -7,7 +7,11 @@ The tree, with the exit code of the command line in brackets::
     │   ├── SpecError                   a study file or an option breaks a rule
     │   ├── UnknownNameError            no task, study, sampler, ... of that name
     │   ├── StudyConflictError          a study of that name has another specification
+    │   ├── BudgetSpentError            a study has no trial left to begin
     │   ├── DataError                   training data is missing and cannot be fetched
+    │   ├── TaskError                   a task's model, loss, metrics or data cannot be trained with
+    │   ├── CodeError                   a file or module that the user named cannot be imported
+    │   ├── CodeNotAllowedError         it was not named or allowed by the user, so it is not imported
     │   ├── DeviceError                 the requested device does not exist
     │   └── DatabaseSetupError          the database cannot be used as it is
     ├── DatabaseLostError          [1]  a database that worked stopped answering
@@ -48,8 +52,24 @@ class StudyConflictError(InputError):
     """Raised when a study exists under that name with another specification."""
 
 
+class BudgetSpentError(InputError):
+    """Raised when a trial is asked for and the study's budget has none left to begin."""
+
+
 class DataError(InputError):
     """Raised when training data is missing and cannot be fetched."""
+
+
+class TaskError(InputError):
+    """Raised when a task's model, loss, metrics or data cannot be trained with as they are."""
+
+
+class CodeError(InputError):
+    """Raised when a file or module that the user named cannot be imported, or has not what was named."""
+
+
+class CodeNotAllowedError(InputError):
+    """Raised instead of importing code that the user neither named on the command line nor allowed."""
 
 
 class DeviceError(InputError):

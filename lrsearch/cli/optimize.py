@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import DataDirOption, StorageOption, command, open_storage
-from lrsearch.errors import SpecError, StudyStoppedError, UnknownNameError
+from lrsearch.cli.drafts import Draft, complete, find_draft
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    DataDirOption,
+    StorageOption,
+    TaskOption,
+    command,
+    open_storage,
+)
+from lrsearch.errors import SpecError, StudyStoppedError
 
 EXIT_INTERRUPTED = 130
 
@@ -25,6 +33,8 @@ lrsearch optimize [dim]# MNIST, as studies/mnist-tpe.toml says[/]
 lrsearch optimize studies/digits-tpe.toml --trials 20
 
 lrsearch optimize mnist-tpe --timeout-s 600 [dim]# goes on with a stored study[/]
+
+lrsearch optimize --task my_model.py:task --trials 30 [dim]# your own model[/]
 """
 
 
@@ -43,6 +53,11 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    task: TaskOption = None,
+    allow_task: AllowTaskOption = None,
+    range_test: Annotated[
+        bool, typer.Option("--range-test", help="Find the bounds of lr and the first trials by a range test.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Store the study under this name.")] = None,
     trials: Annotated[int | None, typer.Option(help="Budget: trials of the study in all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a trial that is not stopped early.")] = None,
@@ -66,6 +81,7 @@ def optimize(
 
     given = {
         "name": name,
+        "task": task,
         "trials": trials,
         "epochs": epochs,
         "run.timeout_s": timeout_s,
@@ -76,13 +92,14 @@ def optimize(
         "run.lanes": _lanes(lanes),
     }
     overrides = {key: value for key, value in given.items() if value is not None}
+    allowed = (*(allow_task or ()), *([task] if task else ()))
     with open_storage(storage, create=True) as database:
-        spec = _find_spec(database, file_or_study, overrides)
+        draft = find_draft(database, file_or_study, overrides)
         display = choose_display(quiet=quiet, log_format=log_format)
         try:
-            last = _run(database, spec, data_dir, display, trials is not None)
+            spec, last = _run(database, draft, allowed, data_dir, display, trials_given=trials is not None)
         except KeyboardInterrupt:
-            _tell_interrupted(database, spec, storage)
+            _tell_interrupted(database, draft.spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
             _print_result(database, spec, last)
@@ -97,36 +114,21 @@ def _lanes(option: str | None) -> int | str | None:
     return int(option)
 
 
-def _find_spec(database: "Database", file_or_study: str | None, overrides: dict[str, Any]) -> "StudySpec":
-    from lrsearch.service.studies import resolved, stored_spec
-    from lrsearch.spec import blamed_on, read_spec
-    from lrsearch.spec.shipped import DEFAULT_STUDY, shipped_studies
-    from lrsearch.storage.studies import list_studies
-
-    wanted = file_or_study or DEFAULT_STUDY
-    stored = {record.name: record for record in list_studies(database)}
-    shipped = shipped_studies()
-    if Path(wanted).is_file() or (wanted.endswith(".toml") and wanted not in stored):
-        source, spec = wanted, read_spec(Path(wanted), overrides)
-    elif wanted in stored:
-        with blamed_on(f"study {wanted!r}", overrides):
-            return stored_spec(stored[wanted], overrides)
-    elif wanted in shipped:
-        source, spec = str(shipped[wanted]), read_spec(shipped[wanted], overrides)
-    else:
-        raise UnknownNameError("study", wanted, {*stored, *shipped})
-    with blamed_on(source, overrides):
-        return resolved(spec)
-
-
 def _run(
-    database: "Database", spec: "StudySpec", data_dir: Path | None, display: "Display", trials_given: bool
-) -> "Progress":
+    database: "Database",
+    draft: Draft,
+    allowed: tuple[str, ...],
+    data_dir: Path | None,
+    display: "Display",
+    *,
+    trials_given: bool,
+) -> "tuple[StudySpec, Progress]":
     from lrsearch.cli.signals import stop_on_signal
     from lrsearch.service.optimize import prepare
     from lrsearch.service.studies import open_study
 
-    search = prepare(database, spec, data_dir, lambda: open_study(database, spec, trials_given=trials_given))
+    spec, task = complete(draft, allowed, data_dir)
+    search = prepare(database, spec, task, lambda: open_study(database, spec, trials_given=trials_given))
     with stop_on_signal() as stop_requested, display:
         for note in search.study.notes:
             display.note(note)
@@ -136,7 +138,7 @@ def _run(
             last = progress
     if last is None:
         raise RuntimeError("a search yields at least its last progress")
-    return last
+    return spec, last
 
 
 def _print_result(database: "Database", spec: "StudySpec", last: "Progress") -> None:
@@ -181,8 +183,10 @@ def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | No
 
 
 def _tell_how_to_go_on(reason: str, spec: "StudySpec", storage: str | None) -> None:
+    from lrsearch.service.tasks import references
+
     typer.echo(
         f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
-        f"Go on with: {command('optimize', spec.name, storage)}",
+        f"Go on with: {command('optimize', spec.name, storage, references(spec))}",
         err=True,
     )

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,24 @@ DataDirOption = Annotated[
         show_default=False,
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="What is learned: a name (see lrsearch tasks), package.module:name or path/file.py:name.",
+        show_default=False,
+    ),
+]
+AllowTaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-task",
+        metavar="REFERENCE",
+        help="Code that a study file or a stored study names and that may be imported; once for each.",
+        show_default=False,
+    ),
+]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a stored study.")]
 
 
@@ -37,18 +56,19 @@ def storage_url(option: str | None) -> str | None:
     return option or os.environ.get("LRSEARCH_STORAGE") or None
 
 
-def command(verb: str, study: str, storage: str | None) -> str:
+def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] = ()) -> str:
     """Return a command about a study that can be pasted into a shell, but for a password in the URL.
 
     Args:
         verb: the command's name, such as ``"optimize"``.
         study: name of the study.
         storage: the option ``--storage`` as it was given, or None.
+        allowed: references of code that the study needs.
     """
     from lrsearch.storage.address import masked
 
     words = ["lrsearch", verb, study, *(["--storage", masked(storage)] if storage else [])]
-    return shlex.join(words)
+    return shlex.join([*words, *(word for reference in allowed for word in ("--allow-task", reference))])
 
 
 def storage_exists(option: str | None) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.parameters import Scalar
-from lrsearch.spec import StudySpec, hyperparameters
+from lrsearch.schedules import Hyperparameters
+from lrsearch.spec import GroupsSpec, StudySpec, hyperparameters
 
 
 def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -16,12 +17,6 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
     """
     point = hyperparameters(spec, params)
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
-    groups: dict[str, Any] = {}
-    if spec.groups is not None:
-        groups = {pattern: {"lr_scale": scale} for pattern, scale in point.lr_scales.items()}
-        groups |= {pattern: {"frozen": True} for pattern in point.frozen}
-        order = [pattern for pattern in spec.groups.patterns if pattern in groups]
-        groups = {"layer_decay": point.layer_decay, **{pattern: groups[pattern] for pattern in order}}
     return {
         "name": f"{spec.name[:90]}-best",
         "task": spec.task,
@@ -34,5 +29,13 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
         "first_trials": False,
         "optimizer": {"name": spec.optimizer.name, **point.optimizer},
         "space": {**space, **({point.kind: dict(point.knobs)} if point.knobs else {})},
-        **({"groups": groups} if groups else {}),
+        **({"groups": _fixed_groups(spec.groups, point)} if spec.groups else {}),
     }
+
+
+def _fixed_groups(groups: GroupsSpec, point: Hyperparameters) -> dict[str, Any]:
+    fixed = {
+        pattern: {"frozen": True} if group.frozen else {"lr_scale": point.lr_scales[pattern]}
+        for pattern, group in groups.patterns.items()
+    }
+    return {"layer_decay": point.layer_decay, **fixed}

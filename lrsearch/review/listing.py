@@ -35,6 +35,12 @@ def curve_rows(results: Iterable[EpochResult]) -> list[Row]:
     return [_row(result, CURVE_FIELDS) for result in results]
 
 
+def trial_table(records: Iterable[TrialRecord]) -> tuple[list[Row], list[str]]:
+    """Return a flat row per trial, and the columns in their order; parameters are ``params.lr`` and so on."""
+    rows = trial_rows(records)
+    return [_flatten(row) for row in rows], _columns(rows, TRIAL_FIELDS)
+
+
 def as_json(rows: Sequence[Row]) -> str:
     """Return rows as a JSON list of objects; numbers that are not finite become null."""
     return json.dumps(finite(rows), indent=2, allow_nan=False)

@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lrsearch.review.groups import has_scales, parameters_line, proportional, proportional_arguments
 from lrsearch.schedules import Hyperparameters, PyTorchScheduler, Schedule, kind_named
-from lrsearch.spec import OPTIMIZERS
+from lrsearch.schedules.hyperparameters import scale_name
+from lrsearch.spec import OPTIMIZERS, optimizer_named
 
 _PACKAGE = "torch.optim.lr_scheduler"
 _UNSAID: Mapping[str, Any] = {
-    "momentum": 0.0,
-    "dampening": 0.0,
-    "weight_decay": 0.0,
-    "nesterov": False,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "eps": 1e-8,
+    name: knob.usual for kind in reversed(list(OPTIMIZERS.values())) for name, knob in kind.knobs.items()
 }
+_CLOSURE = (
+    "# optimizer.step(closure), where closure() calls optimizer.zero_grad(), computes the loss, calls "
+    "loss.backward() and returns the loss"
+)
 
 
 def number(value: float | None) -> str:
@@ -23,15 +23,23 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def described(hyperparameters: Hyperparameters) -> str:
-    """Return hyperparameters in one line, such as ``lr 0.1, StepLR(gamma 0.1), warm-up 5%``."""
+def described(hyperparameters: Hyperparameters, optimizer: str | None = None) -> str:
+    """Return hyperparameters in one line, such as ``lr 0.1, StepLR(gamma 0.1), warm-up 5%``.
+
+    Args:
+        hyperparameters: of a trial.
+        optimizer: its class in ``torch.optim``, whose defaults go unsaid; None takes those of SGD and Adam
+            before others'.
+    """
     usual = {knob.name: knob.usual for knob in kind_named(hyperparameters.kind).knobs if not _searched(knob)}
     knobs = {name: value for name, value in hyperparameters.knobs.items() if usual.get(name) != value}
     parts = [f"lr {number(hyperparameters.lr)}", hyperparameters.kind + _in_brackets(knobs)]
     if hyperparameters.warmup_fraction:
         parts.append(f"warm-up {hyperparameters.warmup_fraction:.1%}")
-    changed = {name: value for name, value in hyperparameters.optimizer.items() if _UNSAID.get(name) != value}
-    return ", ".join([*parts, *(f"{name} {_short(value)}" for name, value in changed.items())])
+    unsaid = _usual(optimizer) if optimizer is not None else _UNSAID
+    changed = {name: value for name, value in hyperparameters.optimizer.items() if unsaid.get(name) != value}
+    parts += [f"{name} {_short(value)}" for name, value in changed.items()]
+    return ", ".join([*parts, *_groups(hyperparameters)])
 
 
 def pytorch_lines(
@@ -46,20 +54,25 @@ def pytorch_lines(
         steps_per_epoch: optimizer updates in an epoch.
     """
     schedule = Schedule(hyperparameters, epochs, steps_per_epoch)
+    lines, parameters = parameters_line(hyperparameters)
     arguments = [f"lr={hyperparameters.lr!r}", *_optimizer_arguments(optimizer, hyperparameters)]
-    lines = [f"optimizer = torch.optim.{optimizer}(model.parameters(), {', '.join(arguments)})"]
+    lines.append(f"optimizer = torch.optim.{optimizer}({parameters}, {', '.join(arguments)})")
+    lines += [_CLOSURE] if optimizer == "LBFGS" else []
     lines += _scheduler_lines(schedule)
-    return ["import math", *lines] if any("math." in line for line in lines) else lines
+    imports = [*schedule.pytorch().imports]
+    return [*imports, *(["import math"] if any("math." in line for line in lines) else []), *lines]
 
 
 def _scheduler_lines(schedule: Schedule) -> list[str]:
-    pytorch = schedule.pytorch()
+    pytorch = proportional(schedule) if has_scales(schedule.hyperparameters) else schedule.pytorch()
+    if pytorch.losses:
+        return _lines_with_losses(schedule, pytorch)
     if schedule.hyperparameters.kind == "constant":
         lines, clock = [], "epoch"
     else:
-        lines, clock = [f"scheduler = {_call(pytorch)}"], pytorch.clock
+        lines, clock = [f"scheduler = {_call(schedule, pytorch)}"], pytorch.clock
     if pytorch.warmup_steps and clock == "step":
-        return [*_sequential(pytorch), "# scheduler.step() after every update"]
+        return [*_sequential(schedule, pytorch), "# scheduler.step() after every update"]
     if lines:
         metric = "valid_loss" if pytorch.name == "ReduceLROnPlateau" else ""
         lines.append(f"# scheduler.step({metric}) after every {'update' if clock == 'step' else 'epoch'}")
@@ -68,11 +81,22 @@ def _scheduler_lines(schedule: Schedule) -> list[str]:
     return lines
 
 
-def _sequential(pytorch: PyTorchScheduler) -> list[str]:
+def _lines_with_losses(schedule: Schedule, pytorch: PyTorchScheduler) -> list[str]:
+    lines = ["valid_losses = []", f"scheduler = {_call(schedule, pytorch)}"]
+    if pytorch.clock == "epoch":
+        return [*lines, "# valid_losses.append(valid_loss), then scheduler.step() after every epoch"]
+    return [
+        *lines,
+        "# scheduler.step() after every update;",
+        "# after an epoch's last one validate and valid_losses.append(valid_loss) first",
+    ]
+
+
+def _sequential(schedule: Schedule, pytorch: PyTorchScheduler) -> list[str]:
     both = f"optimizer, [warmup, decay], milestones=[{pytorch.warmup_steps - 1}]"
     return [
         f"warmup = {_rise(pytorch)}",
-        f"decay = {_call(pytorch)}",
+        f"decay = {_call(schedule, pytorch)}",
         f"scheduler = {_PACKAGE}.SequentialLR({both})",
     ]
 
@@ -83,19 +107,34 @@ def _rise(pytorch: PyTorchScheduler) -> str:
     return f"{_PACKAGE}.LinearLR(optimizer, {rise})"
 
 
-def _call(pytorch: PyTorchScheduler) -> str:
+def _call(schedule: Schedule, pytorch: PyTorchScheduler) -> str:
     if pytorch.factor is not None:
         return f"{_PACKAGE}.LambdaLR(optimizer, lambda t: {pytorch.factor})"
-    arguments = ", ".join(f"{name}={value!r}" for name, value in pytorch.arguments.items())
+    written = {name: repr(value) for name, value in pytorch.arguments.items()}
+    if has_scales(schedule.hyperparameters):
+        written = proportional_arguments(schedule, pytorch)
+    arguments = ", ".join(f"{name}={value}" for name, value in written.items())
     return f"{_PACKAGE}.{pytorch.name}(optimizer, {arguments})"
 
 
 def _optimizer_arguments(optimizer: str, hyperparameters: Hyperparameters) -> list[str]:
-    """Return the arguments that differ from PyTorch's defaults for this optimizer, betas in any case."""
-    knobs = dict(hyperparameters.optimizer)
-    betas = [f"betas=({knobs.pop('beta1')!r}, {knobs.pop('beta2')!r})"] if "beta1" in knobs else []
-    usual = {name: knob.usual for name, knob in OPTIMIZERS[optimizer].knobs.items()}
-    return betas + [f"{name}={value!r}" for name, value in knobs.items() if usual.get(name) != value]
+    """Return the arguments that differ from PyTorch's defaults for this optimizer."""
+    kind = optimizer_named(optimizer)
+    usual, mine = kind.arguments({}), kind.arguments(hyperparameters.optimizer)
+    return [f"{name}={value!r}" for name, value in mine.items() if usual[name] != value]
+
+
+def _usual(optimizer: str) -> dict[str, Any]:
+    return {name: knob.usual for name, knob in optimizer_named(optimizer).knobs.items()}
+
+
+def _groups(hyperparameters: Hyperparameters) -> list[str]:
+    scales = [
+        f"{scale_name(pattern)} {number(scale)}" for pattern, scale in hyperparameters.lr_scales.items()
+    ]
+    decay = hyperparameters.layer_decay
+    decays = [f"layer_decay {number(decay)}"] if decay != 1 else []
+    return [*scales, *decays, *(f"{pattern} frozen" for pattern in hyperparameters.frozen)]
 
 
 def _searched(knob: Any) -> bool:

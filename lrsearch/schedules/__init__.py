@@ -2,7 +2,8 @@
 
 from lrsearch.schedules.hyperparameters import Hyperparameters
 from lrsearch.schedules.kinds import DEFAULT_KINDS, KINDS, Kind, Knob, kind_named
-from lrsearch.schedules.plateau import Plateau, PlateauState
+from lrsearch.schedules.own import declare_unloaded, register
+from lrsearch.schedules.plateau import Plateau, PlateauState, State
 from lrsearch.schedules.schedule import PyTorchScheduler, Schedule
 
 __all__ = [
@@ -15,5 +16,8 @@ __all__ = [
     "PlateauState",
     "PyTorchScheduler",
     "Schedule",
+    "State",
+    "declare_unloaded",
     "kind_named",
+    "register",
 ]

@@ -3,8 +3,30 @@
 Each is the kind's formula with the numbers of a run filled in; ``u`` is the step after the warm-up.
 """
 
+from keyword import iskeyword
+from pathlib import PurePath
+
 from lrsearch.schedules import formulas
 from lrsearch.schedules.formulas import Knobs, Span
+
+_TAKEN = {  # names in the lines that stand around a factor
+    *(
+        "t",
+        "torch",
+        "math",
+        "np",
+        "float",
+        "max",
+        "min",
+        "tuple",
+        "model",
+        "optimizer",
+        "scheduler",
+        "warmup",
+    ),
+    *("decay", "valid_losses", "group", "groups", "scale", "scales", "layer", "layers", "owner", "name"),
+    *("params", "parameter", "fnmatchcase"),
+}
 
 
 def wsd(span: Span, knobs: Knobs) -> str:
@@ -46,3 +68,19 @@ def with_warmup(expression: str, warmup_steps: int) -> str:
         return expression.format(u="t")
     decay = expression.format(u=f"max(t - {warmup_steps - 1}, 0)")
     return f"min((t + 1) / {warmup_steps}, 1) * ({decay})"
+
+
+def import_of(reference: str) -> tuple[str, str]:
+    """Return the line that imports what a reference names, and what it is called after that line.
+
+    Args:
+        reference: ``package.module:name``, or ``path/to/file.py:name`` for a file that lies on the path.
+    """
+    place, _, name = reference.rpartition(":")
+    module = PurePath(place).stem if place.endswith(".py") else place
+    outer, dot, inner = name.partition(".")
+    called = "own_schedule" if outer in _TAKEN else outer
+    if all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
+        renamed = "" if called == outer else f" as {called}"
+        return f"from {module} import {outer}{renamed}", called + dot + inner
+    return f'{called} = __import__("importlib").import_module({module!r}).{outer}', called + dot + inner

@@ -54,7 +54,9 @@ class Hyperparameters:
             raise SpecError(f"layer_decay must lie in (0, 1], but got {self.layer_decay}")
         for pattern, scale in self.lr_scales.items():
             if not (math.isfinite(scale) and scale >= 0):
-                raise SpecError(f"{scale_name(pattern)} must be a finite number of at least 0, but got {scale}")
+                raise SpecError(
+                    f"{scale_name(pattern)} must be a finite number of at least 0, but got {scale}"
+                )
         self._check_knobs()
 
     def _check_knobs(self) -> None:
@@ -68,8 +70,8 @@ class Hyperparameters:
         """Return the hyperparameters that a point in canonical names means.
 
         Args:
-            point: ``lr``, ``kind``, ``warmup_fraction``, ``Kind.knob``, ``lr_scale[pattern]``, ``layer_decay``
-                and optimizer parameters by name.
+            point: ``lr``, ``kind``, ``warmup_fraction``, ``Kind.knob``, ``lr_scale[pattern]``,
+                ``layer_decay`` and optimizer parameters by name.
             frozen: the study's patterns of parameters that are not trained.
         """
         rest = {name: value for name, value in point.items() if name != "warmup"}
@@ -82,7 +84,8 @@ class Hyperparameters:
             for name in list(rest)
             if (pattern := scaled_pattern(name)) is not None
         }
-        knobs = {name.split(".", 1)[1]: value for name, value in rest.items() if name.startswith(f"{kind}.")}
+        parts = {name: name.rpartition(".") for name in rest}  # a kind's name may contain dots, a knob's not
+        knobs = {knob: rest[name] for name, (owner, _, knob) in parts.items() if owner == kind}
         optimizer = {name: value for name, value in rest.items() if "." not in name}
         return cls(lr, kind, knobs, warmup_fraction, optimizer, lr_scales, layer_decay, frozen)
 

@@ -1,15 +1,25 @@
 """The schedule kinds: their knobs, formulas, and the PyTorch class and arguments that each one is."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from lrsearch.errors import UnknownNameError
+from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.parameters import Choice, Domain, Range, Scalar
 from lrsearch.schedules import expressions, formulas
 from lrsearch.schedules.formulas import Formula, Knobs, Span
 
 Arguments = Callable[[float, Span, Knobs], dict[str, Any]]
+Feedback = Callable[[float, tuple[float, ...], Knobs], float]
+
+
+class Limits(Protocol):
+    """The values that a knob may have at all: a range, a choice, or anything."""
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether a value is among them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Knob:
     name: str
     default: Domain | Scalar
     usual: Scalar
-    limits: Domain
+    limits: Limits
     only_if: tuple[str, str] | None = None
     up_to_epochs: int | None = None
 
@@ -50,15 +60,19 @@ class Kind:
     """A kind of schedule.
 
     Args:
-        name: PyTorch's class name where PyTorch has one.
+        name: PyTorch's class name where PyTorch has one; of a user's own schedule, its reference.
         clock: ``"epoch"`` or ``"step"``: when the factor changes.
         formula_text: the factor, for people.
-        formula: the factor, for machines; None for the one with feedback.
+        formula: the factor, for machines; None for those with feedback.
         knobs: its parameters, searched in this order.
         pytorch: peak lr, span and knobs to the arguments of the class of that name in
             ``torch.optim.lr_scheduler``; None if PyTorch has no such class.
         takes_warmup: whether a linear warm-up may precede it; the others rise by themselves.
         expression: the factor as Python in the step, for ``LambdaLR``; None if PyTorch has a class.
+        imports: lines that this Python needs before it.
+        feedback: progress at an epoch's start, validation losses of the epochs before it and knobs to the
+            factor of a user's own schedule with feedback; None for all others.
+        loaded: whether the formula can be computed; a stored study is shown without its user's code.
     """
 
     name: str
@@ -69,6 +83,14 @@ class Kind:
     pytorch: Arguments | None = None
     takes_warmup: bool = True
     expression: Callable[[Span, Knobs], str] | None = None
+    imports: tuple[str, ...] = ()
+    feedback: Feedback | None = None
+    loaded: bool = True
+
+    @property
+    def needs_feedback(self) -> bool:
+        """Whether the factor depends on the validation losses of the epochs before."""
+        return self.formula is None
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all knobs of the kind, the missing ones with their usual values.
@@ -295,12 +317,34 @@ DEFAULT_KINDS = (
 )
 
 
+_registered: dict[str, Kind] = {}  # users' own schedules, by reference
+
+
+def add_kind(kind: Kind) -> Kind:
+    """Make :func:`kind_named` know a user's own schedule, in place of one of that reference before."""
+    _registered[kind.name] = kind
+    return kind
+
+
 def kind_named(name: str) -> Kind:
-    """Return the kind of that name.
+    """Return the kind of that name: a built-in one, or a user's own that was registered.
 
     Raises:
+        SpecError: if the name is a reference to a user's code that was not loaded.
         UnknownNameError: if there is none.
     """
-    if name not in KINDS:
-        raise UnknownNameError("schedule kind", name, KINDS)
-    return KINDS[name]
+    if name in KINDS:
+        return KINDS[name]
+    if name in _registered:
+        return _registered[name]
+    if ":" in name:
+        raise SpecError(f"schedule kind {name!r} is not loaded. {how_to_allow(name)}")
+    raise UnknownNameError("schedule kind", name, KINDS)
+
+
+def how_to_allow(reference: str) -> str:
+    """Return the sentence that says how a user's code comes to be imported."""
+    return (
+        f"It is code of yours, imported only where you allow it: --allow-task {shlex.quote(reference)} "
+        "on the command line"
+    )

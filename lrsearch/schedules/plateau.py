@@ -1,4 +1,4 @@
-"""The one schedule with feedback: a fold over a monitored metric."""
+"""Feedback: the state of a schedule that depends on the validation losses, and the plateau's rule."""
 
 import math
 from dataclasses import dataclass
@@ -19,6 +19,10 @@ class PlateauState(NamedTuple):
     best: float
     bad_epochs: int = 0
     cooldown_left: int = 0
+
+
+Losses = tuple[float, ...]  # what a user's own schedule with feedback remembers: those of the epochs so far
+State = PlateauState | Losses
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from lrsearch.schedules.expressions import with_warmup
 from lrsearch.schedules.formulas import Floats, Span
 from lrsearch.schedules.hyperparameters import Hyperparameters
 from lrsearch.schedules.kinds import Kind, kind_named
-from lrsearch.schedules.plateau import Plateau, PlateauState
+from lrsearch.schedules.plateau import Losses, Plateau, PlateauState, State
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class PyTorchScheduler:
         arguments: its arguments after the optimizer, whose lr is the peak.
         clock: ``"epoch"`` or ``"step"``: after what ``scheduler.step()`` is called.
         warmup_steps: steps of linear warm-up that precede it (epoch clock: multiply it); 0 if included.
-        factor: for ``LambdaLR``: its factor as a Python expression in the step ``t``; else None.
+        factor: for ``LambdaLR``: its factor as a Python expression in ``t``, steps of its clock; else None.
+        imports: lines of Python that the factor needs before it.
+        losses: whether the factor reads the list ``valid_losses``, one for each epoch trained.
     """
 
     name: str | None
@@ -31,11 +33,13 @@ class PyTorchScheduler:
     clock: str
     warmup_steps: int
     factor: str | None = None
+    imports: tuple[str, ...] = ()
+    losses: bool = False
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate over a run, closed-form in the step except for the plateau's cuts.
+    """The learning rate over a run, closed-form in the step; with feedback, a fold over validation losses.
 
     Args:
         hyperparameters: the point it belongs to.
@@ -75,20 +79,24 @@ class Schedule:
 
     @property
     def plateau(self) -> Plateau | None:
-        """The rule that cuts on a plateau, or None for a schedule without feedback."""
-        if self.kind.formula is not None:
+        """The rule that cuts on a plateau, or None for another schedule."""
+        if not self.kind.needs_feedback or self.kind.feedback is not None:
             return None
         return Plateau(**self.pytorch().arguments)
 
-    def start(self) -> PlateauState | None:
+    def start(self) -> State | None:
         """Return the state before the first epoch: None without feedback."""
+        if self.kind.feedback is not None:
+            return ()
         return self.plateau.start(self.hyperparameters.lr) if self.plateau else None
 
-    def update(self, state: PlateauState | None, valid_loss: float) -> PlateauState | None:
+    def update(self, state: State | None, valid_loss: float) -> State | None:
         """Return the state after an epoch that ended with this validation loss."""
-        return self.plateau.update(state, valid_loss) if self.plateau and state else None
+        if isinstance(state, PlateauState):
+            return self.plateau.update(state, valid_loss) if self.plateau else None
+        return None if state is None else (*state, valid_loss)
 
-    def epoch_lrs(self, epoch: int, state: PlateauState | None) -> Floats:
+    def epoch_lrs(self, epoch: int, state: State | None) -> Floats:
         """Return the learning rates of an epoch's updates.
 
         Args:
@@ -97,12 +105,25 @@ class Schedule:
 
         Returns:
             array of shape [steps_per_epoch].
+
+        Raises:
+            SpecError: if the state is that of another epoch, or a factor of the user's own breaks a rule.
         """
         first = epoch * self.steps_per_epoch
         steps = np.arange(first, first + self.steps_per_epoch, dtype=np.float64)
-        if state is not None:
+        if isinstance(state, PlateauState):
             return state.lr * self._warmup(steps)
+        if state is not None:
+            return self._lr_after(epoch, state) * self._warmup(steps)
         return self.lrs(steps)
+
+    def _lr_after(self, epoch: int, losses: Losses) -> float:
+        if self.kind.feedback is None or len(losses) != epoch:
+            raise SpecError(
+                f"{self.kind.name} needs the state after {epoch} epochs, but got the losses of {len(losses)}"
+            )
+        progress = epoch / self.epochs
+        return self.hyperparameters.lr * self.kind.feedback(progress, losses, self.hyperparameters.knobs)
 
     def lrs(self, steps: Floats) -> Floats:
         """Return the learning rates at update steps from 0, for a schedule without feedback.
@@ -125,18 +146,40 @@ class Schedule:
         kind, arguments = self.kind, {}
         if kind.expression is not None:
             decay = kind.expression(self._span(), self.hyperparameters.knobs)
-            return PyTorchScheduler("LambdaLR", {}, "step", 0, with_warmup(decay, self.warmup_steps))
+            if kind.needs_feedback:
+                return self._lambda_of_losses(decay)
+            factor = with_warmup(decay, self.warmup_steps)
+            return PyTorchScheduler("LambdaLR", {}, "step", 0, factor, kind.imports)
         if kind.pytorch is not None:
             arguments = kind.pytorch(self.hyperparameters.lr, self._span(), self.hyperparameters.knobs)
         name = kind.name if kind.pytorch is not None and kind.name != "constant" else None
         return PyTorchScheduler(name, arguments, kind.clock, self.warmup_steps)
 
+    def _lambda_of_losses(self, decay: str) -> PyTorchScheduler:
+        """Return LambdaLR on the epoch clock; with a warm-up, which it would overwrite, on the step clock."""
+        clock, factor = "epoch", decay.format(u="t")
+        if self.warmup_steps:
+            decay = decay.format(u=f"t // {self.steps_per_epoch}")
+            clock, factor = "step", f"min((t + 1) / {self.warmup_steps}, 1) * {decay}"
+        return PyTorchScheduler("LambdaLR", {}, clock, 0, factor, self.kind.imports, losses=True)
+
     def trajectory(self) -> str:
-        """Return a key that two runs share if and only if their learning rates are the same."""
-        if self.plateau is None:
+        """Return a key that two runs share only if their learning rates are the same.
+
+        Without feedback they share it whenever these are. Where a user's own schedule breaks a rule at these
+        hyperparameters the key is of them: it is training that says why the trial fails.
+        """
+        if self.kind.needs_feedback:
+            return self._settings()
+        try:
             lrs = self.lrs(np.arange(self.total_steps, dtype=np.float64))
-            return hashlib.sha256(lrs.tobytes()).hexdigest()
-        return f"{self.plateau} from {self.hyperparameters.lr!r}, {self.warmup_steps} warm-up steps"
+        except SpecError:
+            return self._settings()
+        return hashlib.sha256(lrs.tobytes()).hexdigest()
+
+    def _settings(self) -> str:
+        rule = self.plateau or f"{self.kind.name}{sorted(self.hyperparameters.knobs.items())}"
+        return f"{rule} from {self.hyperparameters.lr!r}, {self.warmup_steps} warm-up steps"
 
     def _span(self) -> Span:
         if self.kind.clock == "epoch":

@@ -39,7 +39,7 @@ class History:
         news = []
         for slot in self._slots.results():
             if slot.trial is not None and slot.point is not None and slot.trial not in self._numbers:
-                news.append(EndedTrial(slot.trial, plan.hyperparameters(slot.point), slot.result))
+                news.append(plan.ended(slot.trial, slot.point, slot.result))
                 self.add(news[-1])
         for trial, curve in valid_losses(self._slots.database, self._slots.study_uuid).items():
             if trial not in running:

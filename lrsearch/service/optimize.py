@@ -1,46 +1,54 @@
-"""Prepares a search: loads the task, puts its data on the device, chooses the trainer."""
+"""Prepares a search: puts the task's data on the device, tries a step, chooses the trainer."""
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import optuna
 
+from lrsearch.parameters import Parameter, Range, Scalar
+from lrsearch.schedules import Hyperparameters
+from lrsearch.search.space import domain_of
 from lrsearch.service.search import Search
 from lrsearch.service.studies import OpenStudy
-from lrsearch.spec import StudySpec
+from lrsearch.spec import StudySpec, hyperparameters, search_space
 from lrsearch.storage.database import Database
-from lrsearch.tasks.catalogue import load_task
-from lrsearch.tasks.files import data_dir as find_data_dir
-from lrsearch.training.data import ResidentData
+from lrsearch.tasks.task import Task
+from lrsearch.training.data import load_data
 from lrsearch.training.devices import resolve_device
 from lrsearch.training.eager import EagerArray
+from lrsearch.training.groups import check_groups
+from lrsearch.training.rehearsal import rehearse
 
 EAGER_LANES = 1  # lanes that train one after the other gain nothing, and the sampler learns from each trial
 
 
-def prepare(
-    database: Database, spec: StudySpec, data_dir: Path | None, open_study: Callable[[], OpenStudy]
-) -> Search:
-    """Return a search that is ready to run; the study is opened last, so that a bad device creates none.
+def prepare(database: Database, spec: StudySpec, task: Task, open_study: Callable[[], OpenStudy]) -> Search:
+    """Return a search that is ready to run; the study is opened last, so that a bad task creates none.
 
     Args:
         database: where the study is stored.
         spec: resolved.
-        data_dir: folder of the data sets, or None for the default.
+        task: what is learned.
         open_study: creates or opens the study.
 
     Raises:
         DeviceError: if the device does not exist.
         DataError: if the data are missing and cannot be fetched.
+        TaskError: if the task cannot be trained with.
         StudyConflictError: if the study exists with another specification.
     """
     optuna.logging.set_verbosity(logging.WARNING)
-    device = resolve_device(spec.run.device)
-    task = load_task(spec.task, find_data_dir(data_dir))
-    data = ResidentData(task, spec.batch_size or task.batch_size, device)
+    data = load_data(task, spec.batch_size or task.batch_size, resolve_device(spec.run.device))
+    rehearse(task, data, spec.optimizer.name, middle(spec))
     array = EagerArray(
         task, data, epochs=spec.epochs or task.epochs, optimizer=spec.optimizer.name, seed=spec.seed
     )
     lanes = EAGER_LANES if spec.run.lanes == "auto" else spec.run.lanes
     return Search(database, open_study(), array, lanes)
+
+
+def middle(spec: StudySpec) -> Hyperparameters:
+    """Return the hyperparameters in the middle of a resolved specification's space."""
+    space = search_space(spec)
+    whole = space.walk(lambda parameter: domain_of(parameter).at(0.5))
+    return hyperparameters(spec, space.searched_part(whole))

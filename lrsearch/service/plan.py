@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from lrsearch.parameters import Point, Scalar, SearchSpace
+from lrsearch.results import TrialResult
 from lrsearch.schedules import Hyperparameters
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.pruners import Pruner, create_pruner
-from lrsearch.spec import StudySpec, largest_warmup_fraction, search_space
+from lrsearch.service.progress import EndedTrial, RunningTrial
+from lrsearch.spec import StudySpec, hyperparameters_by_part, largest_warmup_fraction, search_space
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,19 @@ class Plan:
         """Length of a trial that is not stopped."""
         return self.spec.epochs or 1
 
-    def hyperparameters(self, part: Mapping[str, Scalar]) -> Hyperparameters:
-        """Return the hyperparameters of a trial, from the searched part of its point."""
-        frozen = self.spec.groups.frozen if self.spec.groups else ()
-        return Hyperparameters.from_point(self.space.with_fixed(part), frozen)
+    def running(self, number: int, searched: Mapping[str, Scalar]) -> RunningTrial:
+        """Return a trial that begins, from the searched values of its point."""
+        hyperparameters, parts = self._meaning(searched)
+        return RunningTrial(number, hyperparameters, parts=parts)
+
+    def ended(self, number: int, searched: Mapping[str, Scalar], result: TrialResult) -> EndedTrial:
+        """Return a trial that has ended, from the searched values of its point."""
+        hyperparameters, parts = self._meaning(searched)
+        return EndedTrial(number, hyperparameters, result, parts)
+
+    def _meaning(
+        self, searched: Mapping[str, Scalar]
+    ) -> tuple[Hyperparameters, Mapping[str, Hyperparameters]]:
+        by_part = hyperparameters_by_part(self.spec, searched)
+        named = {name: each for name, each in by_part.items() if name is not None}
+        return next(iter(by_part.values())), named

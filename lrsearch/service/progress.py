@@ -16,6 +16,7 @@ class StopReason(Enum):
     TIMEOUT = "the timeout was reached"
     NO_GAIN = "the last trials brought no gain"
     FAILURES = "trials keep failing"
+    LIMIT = "this worker has run its number of trials"
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,17 @@ class RunningTrial:
 
     Args:
         number: of the trial in its study.
-        hyperparameters: what it trains with.
+        hyperparameters: what it trains with; in a study with parts, of the first one.
         epoch: epochs trained so far.
         valid_loss: after the last of them, or None.
+        parts: the hyperparameters of each part by name; empty in a study without parts.
     """
 
     number: int
     hyperparameters: Hyperparameters
     epoch: int = 0
     valid_loss: float | None = None
+    parts: Mapping[str, Hyperparameters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,15 @@ class EndedTrial:
 
     Args:
         number: of the trial in its study.
-        hyperparameters: what it trained with.
+        hyperparameters: what it trained with; in a study with parts, of the first one.
         result: how it ended.
+        parts: the hyperparameters of each part by name; empty in a study without parts.
     """
 
     number: int
     hyperparameters: Hyperparameters
     result: TrialResult
+    parts: Mapping[str, Hyperparameters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lrsearch.code import is_reference
 from lrsearch.errors import SpecError
 from lrsearch.parameters import Range, Scalar, SearchSpace
+from lrsearch.schedules.own import declare_unloaded
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
+from lrsearch.service.tasks import task_defaults
 from lrsearch.spec import SCANS, StudySpec, check_same_study, resolve, search_space, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
-from lrsearch.tasks.catalogue import task_info
+
+if TYPE_CHECKING:
+    from lrsearch.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,25 @@ class OpenStudy:
     notes: tuple[str, ...] = field(default=())
 
 
-def resolved(spec: StudySpec) -> StudySpec:
+def resolved(spec: StudySpec, task: "Task | None" = None) -> StudySpec:
     """Return a specification with its task's defaults written out and every rule checked.
+
+    Schedules of the user's own whose code is not loaded are known by name from now on, not by formula.
+
+    Args:
+        spec: as read.
+        task: the loaded task; None where it is one that comes with lrsearch, or the specification names
+            epochs and batch size itself.
 
     Raises:
         UnknownNameError: if the task, a kind or a knob does not exist.
         SpecError: if a rule is broken.
     """
-    task = task_info(spec.task)
-    complete = resolve(spec, task.epochs, task.batch_size)
+    defaults = task or task_defaults(spec)
+    for kind in spec.space.kinds or ():
+        if is_reference(kind):
+            declare_unloaded(kind, spec.space.knobs.get(kind, {}))
+    complete = resolve(spec, defaults.epochs, defaults.batch_size)
     space = search_space(complete)
     # Made for its refusals alone: a grid without values, a budget beyond the grid.
     create_sampler(complete.sampler, space, seed=complete.seed, index=0, n_trials=complete.trials)
@@ -142,7 +157,7 @@ def _with_warmup_choice(space: SearchSpace, point: Mapping[str, Scalar]) -> dict
 
 def _grow(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> int:
     """Check that a stored study is the one that is meant, and return its budget, grown if asked to."""
-    check_same_study(record.spec, spec)
+    check_same_study(stored_spec(record).identity(), spec)
     stored = int(record.spec["trials"])
     if spec.trials < stored and trials_given:
         raise SpecError(

@@ -8,23 +8,25 @@ from lrsearch.errors import SpecError, StudyConflictError, suggestion
 from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Scalar, SearchSpace, ZeroOr
 from lrsearch.schedules import DEFAULT_KINDS, KINDS, Hyperparameters, Kind, kind_named
 from lrsearch.schedules.hyperparameters import scale_name
+from lrsearch.schedules.kinds import Limits
 from lrsearch.spec.optimizers import OptimizerKind, optimizer_named
 from lrsearch.spec.study_spec import GroupSpec, GroupsSpec, StudySpec
 
 DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))
 SCANS = ("grid", "coarse-to-fine")
+EXTERNAL = "external"  # the task of a study whose training is a script of the user's
 PART_SEPARATOR = "/"
 _SCALE_LIMITS = Range(0.0, 1e6)
 _DECAY_LIMITS = Range(1e-6, 1.0)
 
 
-def resolve(spec: StudySpec, epochs: int, batch_size: int) -> StudySpec:
+def resolve(spec: StudySpec, epochs: int, batch_size: int | None) -> StudySpec:
     """Return the specification with every default written out.
 
     Args:
         spec: as read.
         epochs: the task's, used if the specification has none.
-        batch_size: the task's, used if the specification has none.
+        batch_size: the task's, used if the specification has none; None where batches are not ours.
 
     Raises:
         SpecError: if the specification breaks a rule that needs the budget, the kinds or the optimizer.
@@ -74,6 +76,18 @@ def hyperparameters(
     prefix = f"{part}{PART_SEPARATOR}" if part is not None else ""
     mine = {name[len(prefix) :]: value for name, value in point.items() if name.startswith(prefix)}
     return Hyperparameters.from_point(mine, spec.groups.frozen if spec.groups else ())
+
+
+def hyperparameters_by_part(
+    spec: StudySpec, params: Mapping[str, Scalar]
+) -> dict[str | None, Hyperparameters]:
+    """Return the hyperparameters of a trial by part; those of a study without parts below None.
+
+    Args:
+        spec: of the trial's study, resolved.
+        params: the searched part of the trial's point, by canonical name.
+    """
+    return {part: hyperparameters(spec, params, part) for part in spec.parts or (None,)}
 
 
 def plain_name(spec: StudySpec, name: str) -> str:
@@ -165,7 +179,9 @@ def _knobs(kind: Kind, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
 def _optimizer_knobs(optimizer: OptimizerKind, given: Mapping[str, Any]) -> dict[str, Any]:
     knobs = {name: given.get(name, knob.usual) for name, knob in optimizer.knobs.items()}
     for name, domain in knobs.items():
-        _check_limits(f"optimizer.{name}", domain, optimizer.knobs[name].limits)
+        limits = optimizer.knobs[name].limits
+        knobs[name] = _as_integers(domain) if isinstance(limits, Range) and limits.integer else domain
+        _check_limits(f"optimizer.{name}", knobs[name], limits)
     return knobs
 
 
@@ -178,7 +194,7 @@ def _as_integers(domain: Any) -> Any:
     return int(domain) if isinstance(domain, float) and domain.is_integer() else domain
 
 
-def _check_limits(key: str, domain: Any, limits: Domain) -> None:
+def _check_limits(key: str, domain: Any, limits: Limits) -> None:
     if isinstance(domain, ZeroOr):
         raise SpecError(f"{key}: or_zero is for warmup_fraction alone")
     for value in _extremes(domain):
@@ -227,16 +243,36 @@ def _check(spec: StudySpec) -> None:
     for value in _extremes(spec.space.warmup_fraction):
         if isinstance(value, str | bool) or not 0 <= value <= 0.9:
             raise SpecError(f"space.warmup_fraction must lie within 0..0.9, but got {value!r}")
-    if spec.parts is not None and len(set(spec.parts)) < len(spec.parts):
-        raise SpecError(f"parts must not repeat a name, but got {spec.parts}")
+    if spec.task == EXTERNAL and spec.batch_size is not None:
+        raise SpecError(
+            f'batch_size belongs into your own script where task = "{EXTERNAL}", but got {spec.batch_size}; '
+            "leave it out"
+        )
+    if spec.parts is not None:
+        _check_parts(spec, spec.parts)
     _check_nesterov(spec)
     _check_first_trials(spec)
     _check_patience(spec)
 
 
+def _check_parts(spec: StudySpec, parts: list[str]) -> None:
+    if len(set(parts)) < len(parts):
+        raise SpecError(f"parts must not repeat a name, but got {parts}")
+    if spec.task != EXTERNAL:
+        raise SpecError(
+            f'parts are for task = "{EXTERNAL}", whose script builds an optimizer for each; '
+            f"{spec.task!r} trains with one, but got parts = {parts}"
+        )
+    if spec.sampler == "coarse-to-fine":
+        raise SpecError(
+            f"sampler 'coarse-to-fine' scans one learning rate, but parts = {parts} have one each; "
+            'choose another sampler, such as "tpe"'
+        )
+
+
 def _check_nesterov(spec: StudySpec) -> None:
     knobs = spec.optimizer.knobs
-    if True not in _extremes(knobs.get("nesterov", False)):
+    if spec.optimizer.name != "SGD" or True not in _extremes(knobs.get("nesterov", False)):
         return
     momentum, dampening = min(_numbers(knobs["momentum"])), max(_numbers(knobs["dampening"]))
     if momentum <= 0 or dampening > 0:

@@ -94,3 +94,15 @@ class WorkerRow(Base):
     device: Mapped[str] = mapped_column(String(NAME_LENGTH))
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+
+
+class RangeTestRow(Base):
+    """One learning-rate range test: of a task, not of a study. The payload is JSON."""
+
+    __tablename__ = "lrsearch_range_tests"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), unique=True)
+    task: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]

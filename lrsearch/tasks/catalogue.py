@@ -1,10 +1,13 @@
-"""The shipped tasks by name; torch is imported when one is loaded, not before."""
+"""Tasks by name, shipped or the user's own; torch is imported when one is loaded, not before."""
 
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lrsearch.errors import UnknownNameError
+from lrsearch.code import is_reference, load, user_traceback
+from lrsearch.errors import CodeError, InputError, TaskError, UnknownNameError
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -54,30 +57,77 @@ def task_names() -> list[str]:
 
 
 def task_info(name: str) -> TaskInfo:
-    """Return what is known of a shipped task without loading it.
+    """Return what is known of a shipped task without loading it; nothing is imported, whatever the name.
 
     Args:
         name: one of ``task_names()``.
 
     Raises:
-        UnknownNameError: no task has that name.
+        UnknownNameError: no shipped task has that name.
     """
     if name not in _TASKS:
         raise UnknownNameError("task", name, _TASKS)
     return _TASKS[name]
 
 
-def load_task(name: str, data_dir: Path) -> "Task":
-    """Return a shipped task; its data is read, and fetched if missing, when its ``splits()`` are asked for.
+def load_task(name: str, data_dir: Path, allowed: Collection[str] = ()) -> "Task":
+    """Return a task; its data is read, and fetched if missing, when its ``splits()`` are asked for.
 
     Args:
-        name: one of ``task_names()``.
+        name: one of ``task_names()``, or a reference to the user's code, ``package.module:name`` or
+            ``path/to/file.py:name``: to a task, a subclass of ``Task``, or a function that returns a task.
         data_dir: folder of the data sets, see ``lrsearch.tasks.files.data_dir``.
+        allowed: references that may be imported.
 
     Raises:
         UnknownNameError: no task has that name.
+        CodeNotAllowedError: the reference is not among the allowed ones; nothing is imported.
+        CodeError: the code cannot be imported, or fails when it makes the task.
+        TaskError: the reference names something else.
     """
+    if is_reference(name):
+        return _task_from(load(name, allowed), name)
+    if name.endswith(".py"):
+        raise TaskError(f"{name!r} is a file; say what in it is the task: {name}:MyTask")
     info = task_info(name)
     from lrsearch.tasks.shipped import build  # here, because it imports torch
 
     return build(info, data_dir)
+
+
+def _task_from(named: object, reference: str) -> "Task":
+    from lrsearch.tasks.task import Task  # here, because it imports torch
+
+    if isinstance(named, Task):
+        return named
+    if not (inspect.isfunction(named) or (isinstance(named, type) and issubclass(named, Task))):
+        raise TaskError(_expectation(reference, f"is {_described(named)}"))
+    if needed := _arguments(named):
+        raise TaskError(_expectation(reference, f"takes arguments ({', '.join(needed)})"))
+    try:
+        made = named()
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise CodeError(f"{reference} fails when it makes the task:\n{user_traceback(error)}") from None
+    if not isinstance(made, Task):
+        raise TaskError(_expectation(reference, f"returned {_described(made)}"))
+    return made
+
+
+def _arguments(function: Callable[..., object]) -> list[str]:
+    """Return the names of the arguments that must be given."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+def _expectation(reference: str, got: str) -> str:
+    return (
+        f"{reference} must be a lrsearch Task, a subclass of Task, or a function that returns a Task, both "
+        f"without arguments, but it {got}; Task.from_tensors(...) makes a task of a model and its data"
+    )

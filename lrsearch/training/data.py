@@ -1,73 +1,221 @@
 """A task's data on the training device, in the order that a study's seed prescribes."""
 
+import logging
 from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrsearch.errors import SpecError
-from lrsearch.tasks.task import Split, Task
+from lrsearch.errors import SpecError, TaskError
+from lrsearch.tasks.datasets import DatasetSplit
+from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.task import Batch, Split, Splits, Task
+from lrsearch.tasks.trees import Tree, length, moved, parts, rows, size_bytes
+from lrsearch.training.residence import laid_out, streaming_reason
+from lrsearch.training.streaming import requests, streamed
 
-GATHERED_STEPS = 32  # batches gathered and normalised at once: larger gathers no longer pay
-VALIDATION_ROWS = 10_000
-INITIAL_WEIGHTS, BATCH_ORDER, OTHER_RANDOMNESS = 1, 2, 3  # streams of random numbers under one seed
+_log = logging.getLogger(__name__)
+
+GATHERED_STEPS = 32  # batches gathered and prepared at once: larger gathers no longer pay
+GATHERED_BYTES = 2**26  # but never more than this, as stored
+VALIDATION_BATCHES = 4  # batch sizes that validate at once: without gradients they need less memory
+# Streams of random numbers under one seed.
+INITIAL_WEIGHTS, BATCH_ORDER, OTHER_RANDOMNESS, EXAMPLES = 1, 2, 3, 4
+
+
+class TrainingData(Protocol):
+    """The batches that trials learn from and are validated on."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches lie."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer updates in an epoch, at least 1."""
+        ...
+
+    def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
+        """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
+
+        Args:
+            seed: the study's: together with the epoch it decides the order.
+            epoch: epochs that the trial has trained before, from 0.
+        """
+        ...
+
+    def validation(self) -> Iterator[tuple[Batch, int]]:
+        """Yield the validation split in batches, prepared, each with its number of examples."""
+        ...
+
+
+def load_data(task: Task, batch_size: int, device: torch.device) -> TrainingData:
+    """Return a task's data for training: on the device where that is possible, else streamed.
+
+    Args:
+        task: whose data.
+        batch_size: examples per forward pass.
+        device: which trains.
+
+    Raises:
+        SpecError: an update needs more examples than the training split has.
+        TaskError: the task gives no splits.
+        DataError: the data is missing and cannot be fetched.
+    """
+    splits = read_splits(task)
+    datasets = [split for split in (splits.train, splits.valid) if isinstance(split, DatasetSplit)]
+    reason = streaming_reason(datasets, device)
+    if reason is None:
+        return ResidentData(task, batch_size, device, splits)
+    _log.info("the data of %s are streamed: %s", task.name, reason)
+    return StreamedData(task, batch_size, device, splits)
+
+
+def read_splits(task: Task) -> Splits:
+    """Return a task's splits, read under fixed random numbers: every worker sees the same random split.
+
+    Raises:
+        TaskError: the task gives none.
+        DataError: the data is missing and cannot be fetched.
+    """
+    with fixed_randomness(0):
+        splits = task.splits()
+    if not isinstance(splits, Splits):
+        raise TaskError(
+            f"splits() of {task.name} must return Splits(train, valid, test), but returned a "
+            f"{type(splits).__name__}"
+        )
+    for name, split in (("train", splits.train), ("valid", splits.valid)):
+        if not isinstance(split, Split | DatasetSplit):
+            raise TaskError(
+                f"splits() of {task.name}: {name} must be Split(inputs, targets) or DatasetSplit(dataset), "
+                f"but is a {type(split).__name__}"
+            )
+    return splits
 
 
 class ResidentData:
     """All splits of a task but the test split, as stored (images as uint8), on one device.
 
-    An epoch leaves out the rows that do not fill a batch, others in each epoch, so that all updates see
+    An epoch leaves out the rows that do not fill an update, others in each epoch, so that all updates see
     batches of one size.
 
     Args:
         task: whose data.
-        batch_size: examples per update, at most the size of the training split.
+        batch_size: examples per forward pass.
         device: where the data lie.
+        splits: the task's, where they are read already.
 
     Raises:
-        SpecError: if a batch is larger than the training split.
+        SpecError: if an update needs more examples than the training split has.
     """
 
-    def __init__(self, task: Task, batch_size: int, device: torch.device) -> None:
-        splits = task.splits()
-        if batch_size > len(splits.train.inputs):
-            raise SpecError(
-                f"batch_size must be at most the {len(splits.train.inputs)} training examples of "
-                f"{task.name}, but got {batch_size}"
-            )
+    def __init__(
+        self, task: Task, batch_size: int, device: torch.device, splits: Splits | None = None
+    ) -> None:
+        splits = splits or read_splits(task)
+        _check_size(task, batch_size, len(splits.train))
         self._task = task
         self._batch_size = batch_size
-        self._train = _moved(splits.train, device)
-        self._valid = _moved(splits.valid, device)
+        self._train = _resident(splits.train, device)
+        self._valid = _resident(splits.valid, device)
+        self.device = device
+
+    @property
+    def train(self) -> Split:
+        """The training split on the device, as stored."""
+        return self._train
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return len(self._train) // (self._batch_size * self._task.accumulate)
+
+    def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
+        """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
+
+        Args:
+            seed: the study's: together with the epoch it decides the order.
+            epoch: epochs that the trial has trained before, from 0.
+        """
+        return _grouped(self._batches(seed, epoch), self._task.accumulate)
+
+    def validation(self) -> Iterator[tuple[Batch, int]]:
+        """Yield the validation split in batches, prepared, each with its number of examples."""
+        return _resident_validation(self._task, self._valid, _validation_rows(self._task, self._batch_size))
+
+    def _batches(self, seed: int, epoch: int) -> Iterator[Batch]:
+        order = _full_updates(self, self._task, self._batch_size, len(self._train), seed, epoch)
+        for gathered in torch.split(order.to(self.device), self._gathered_steps() * self._batch_size):
+            inputs = self._task.prepare(rows(self._train.inputs, gathered))
+            if length(inputs) != len(gathered):
+                raise TaskError(
+                    f"prepare(inputs) of {self._task.name} must return one row per input: it got "
+                    f"{len(gathered)}, and returned {length(inputs)}"
+                )
+            targets = self._train.targets
+            yield from _paired(inputs, None if targets is None else rows(targets, gathered), self._batch_size)
+
+    def _gathered_steps(self) -> int:
+        if not isinstance(self._train.inputs, Tensor):
+            return 1
+        batch_bytes = max(1, size_bytes(self._train.inputs) * self._batch_size // len(self._train))
+        return max(1, min(GATHERED_STEPS, GATHERED_BYTES // batch_bytes))
+
+
+class StreamedData:
+    """Splits that are read anew in every epoch, by ``torch.utils.data.DataLoader``.
+
+    The order is that of ``ResidentData``. What is random in reading a batch depends on the seed, the epoch
+    and the batch alone, whatever the number of workers; in validation it is always the same.
+
+    Args:
+        task: whose data.
+        batch_size: examples per forward pass.
+        device: where the batches go.
+        splits: the task's, where they are read already.
+
+    Raises:
+        SpecError: if an update needs more examples than the training split has.
+    """
+
+    def __init__(
+        self, task: Task, batch_size: int, device: torch.device, splits: Splits | None = None
+    ) -> None:
+        splits = splits or read_splits(task)
+        _check_size(task, batch_size, len(splits.train))
+        self._task = task
+        self._batch_size = batch_size
+        self._train, self._valid = splits.train, splits.valid
         self.device = device
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates in an epoch."""
-        return len(self._train.inputs) // self._batch_size
+        return len(self._train) // (self._batch_size * self._task.accumulate)
 
-    def batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's batches, prepared for the model.
+    def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
+        """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
 
         Args:
-            seed: the study's: together with the epoch it decides the order.
+            seed: the study's: together with the epoch it decides the order, and what is random in reading.
             epoch: epochs that the trial has trained before, from 0.
-
-        Yields:
-            inputs [batch_size, ...] and targets [batch_size].
         """
-        rows = epoch_order(len(self._train.inputs), seed, epoch).to(self.device)
-        rows = rows[: self.steps_per_epoch * self._batch_size]
-        for gathered in torch.split(rows, GATHERED_STEPS * self._batch_size):
-            inputs = self._task.prepare(self._train.inputs[gathered])
-            targets = self._train.targets[gathered]
-            yield from _batches_of(self._batch_size, inputs, targets)
+        order = _full_updates(self, self._task, self._batch_size, len(self._train), seed, epoch)
+        requested = requests(order, self._batch_size, (seed, EXAMPLES, epoch))
+        batches = streamed(self._task, self._train, requested, self.device)
+        return _grouped(batches, self._task.accumulate)
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the validation split in parts of at most 10,000 examples, prepared for the model."""
-        for inputs, targets in _batches_of(VALIDATION_ROWS, self._valid.inputs, self._valid.targets):
-            yield self._task.prepare(inputs), targets
+    def validation(self) -> Iterator[tuple[Batch, int]]:
+        """Yield the validation split in batches, prepared, each with its number of examples."""
+        size = _validation_rows(self._task, self._batch_size)
+        requested = requests(torch.arange(len(self._valid)), size, (EXAMPLES,))
+        counts = [len(request.indices) for request in requested]
+        return zip(streamed(self._task, self._valid, requested, self.device), counts, strict=True)
 
 
 def epoch_order(examples: int, seed: int, epoch: int) -> Tensor:
@@ -82,9 +230,51 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _moved(split: Split, device: torch.device) -> Split:
-    return Split(split.inputs.to(device), split.targets.to(device))
+def _resident(split: Split | DatasetSplit, device: torch.device) -> Split:
+    if isinstance(split, DatasetSplit):
+        return laid_out(split, device)
+    return Split(moved(split.inputs, device), moved(split.targets, device))
 
 
-def _batches_of(rows: int, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(inputs, rows), torch.split(targets, rows), strict=True)
+def _resident_validation(task: Task, split: Split, size: int) -> Iterator[tuple[Batch, int]]:
+    for first in range(0, len(split), size):
+        part = slice(first, first + size)
+        inputs = task.prepare(rows(split.inputs, part))
+        count = min(size, len(split) - first)
+        yield inputs if split.targets is None else (inputs, rows(split.targets, part)), count
+
+
+def _paired(inputs: Tree, targets: Tree, size: int) -> Iterator[Batch]:
+    """Return batches of prepared inputs, with their targets where there are some."""
+    pieces = parts(inputs, size)
+    return pieces if targets is None else zip(pieces, parts(targets, size), strict=True)
+
+
+def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _full_updates(
+    data: TrainingData, task: Task, batch_size: int, examples: int, seed: int, epoch: int
+) -> Tensor:
+    """Return the order of the examples of an epoch, without those that do not fill an update."""
+    return epoch_order(examples, seed, epoch)[: data.steps_per_epoch * batch_size * task.accumulate]
+
+
+def _validation_rows(task: Task, batch_size: int) -> int:
+    return task.validation_batch_size or VALIDATION_BATCHES * batch_size
+
+
+def _check_size(task: Task, batch_size: int, examples: int) -> None:
+    if batch_size * task.accumulate <= examples:
+        return
+    if task.accumulate == 1:
+        raise SpecError(
+            f"batch_size must be at most the {examples} training examples of {task.name}, "
+            f"but got {batch_size}"
+        )
+    raise SpecError(
+        f"batch_size x accumulate must be at most the {examples} training examples of {task.name}, "
+        f"but got {batch_size} x {task.accumulate}"
+    )

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrsearch.results import EpochResult, LaneFailure, in_one_line
-from lrsearch.schedules import Hyperparameters, PlateauState, Schedule
+from lrsearch.schedules import Hyperparameters, Schedule, State
 from lrsearch.tasks.task import Task
-from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, ResidentData, derived_seed
+from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
+from lrsearch.training.groups import parameter_groups, set_lr
 from lrsearch.training.optimizers import build_optimizer
+from lrsearch.training.update import check_scalar, precision, update
 
 
 @dataclass
@@ -25,7 +27,7 @@ class _Lane:
     model: nn.Module
     optimizer: Optimizer
     schedule: Schedule
-    state: PlateauState | None
+    state: State | None
     epoch: int = 0
 
 
@@ -40,7 +42,7 @@ class EagerArray:
         seed: of initial weights, batch order and all other randomness.
     """
 
-    def __init__(self, task: Task, data: ResidentData, *, epochs: int, optimizer: str, seed: int) -> None:
+    def __init__(self, task: Task, data: TrainingData, *, epochs: int, optimizer: str, seed: int) -> None:
         self._task, self._data = task, data
         self._epochs, self._optimizer, self._seed = epochs, optimizer, seed
         self._lanes: dict[int, _Lane] = {}
@@ -67,9 +69,8 @@ class EagerArray:
     def start(self, trial: int, hyperparameters: Hyperparameters) -> None:
         """Put a trial into a lane, untrained."""
         model = build_model(self._task, self._seed, self._data.device)
-        optimizer = build_optimizer(
-            self._optimizer, model.parameters(), hyperparameters.lr, hyperparameters.optimizer
-        )
+        groups = parameter_groups(model, hyperparameters)
+        optimizer = build_optimizer(self._optimizer, groups, hyperparameters.lr, hyperparameters.optimizer)
         schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
         self._lanes[trial] = _Lane(trial, model, optimizer, schedule, schedule.start())
 
@@ -104,14 +105,9 @@ class EagerArray:
     def _update(self, lane: _Lane, lrs: list[float]) -> float:
         lane.model.train()
         total = torch.zeros((), device=self._data.device)
-        for lr, (inputs, targets) in zip(lrs, self._data.batches(self._seed, lane.epoch), strict=True):
-            for group in lane.optimizer.param_groups:
-                group["lr"] = lr
-            lane.optimizer.zero_grad()
-            loss = self._task.loss(lane.model(inputs), targets)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
-            lane.optimizer.step()
-            total += loss.detach()
+        for lr, batches in zip(lrs, self._data.updates(self._seed, lane.epoch), strict=True):
+            set_lr(lane.optimizer, lr)
+            total += update(self._task, lane.model, lane.optimizer, batches)
         return float(total) / len(lrs)
 
 
@@ -131,19 +127,19 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def validate(task: Task, model: nn.Module, data: ResidentData) -> tuple[float, Mapping[str, float]]:
+def validate(task: Task, model: nn.Module, data: TrainingData) -> tuple[float, Mapping[str, float]]:
     """Return loss and metrics on the validation split, means over all its examples."""
     model.eval()
-    names = ("loss", *task.metrics)
-    sums: Tensor = torch.zeros(len(names), dtype=torch.float64, device="cpu")
-    examples = 0
-    for inputs, targets in data.validation():
-        outputs = model(inputs)
-        values = [
-            task.loss(outputs, targets),
-            *(metric(outputs, targets) for metric in task.metrics.values()),
-        ]
-        sums += torch.stack([value.double().cpu() for value in values]) * len(targets)
-        examples += len(targets)
-    loss, *metrics = (sums / examples).tolist()
-    return loss, {f"valid_{name}": value for name, value in zip(names[1:], metrics, strict=True)}
+    sums: dict[str, Tensor] = {}
+    total = 0
+    for batch, examples in data.validation():
+        with precision(task, model):
+            figures = task.validation_step(model, batch)
+        for name, value in figures.items():
+            check_scalar(task, name, value)
+            sums[name] = (
+                sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu() * examples
+            )
+        total += examples
+    loss, *metrics = ((name, float(value / total)) for name, value in sums.items())
+    return loss[1], {f"valid_{name}": value for name, value in metrics}

@@ -1,33 +1,60 @@
 """Builds the optimizer of a trial with ``torch.optim``."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from lrsearch.errors import UnknownNameError
+from lrsearch.errors import SpecError
+from lrsearch.spec import optimizer_named
 
-_CLASSES: Mapping[str, Callable[..., Optimizer]] = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
+_HELP = {"Muon": ". Freeze the others in [groups], or choose an optimizer for all parameters, such as AdamW"}
 
 
 def build_optimizer(
-    name: str, parameters: Iterable[torch.nn.Parameter], lr: float, knobs: Mapping[str, Any]
+    name: str,
+    parameters: Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]],
+    lr: float,
+    knobs: Mapping[str, Any],
 ) -> Optimizer:
     """Return an optimizer of ``torch.optim``.
 
     Args:
-        name: SGD, Adam or AdamW.
-        parameters: what it updates.
-        lr: learning rate of the first update.
-        knobs: its parameters by name; ``beta1`` and ``beta2`` become ``betas``.
+        name: its class there.
+        parameters: what it updates: parameters, or the groups of ``parameter_groups``, whose ``lr_scale``
+            becomes a learning rate of their own.
+        lr: learning rate of the first update, where ``lr_scale`` is 1.
+        knobs: its parameters by name, as :data:`lrsearch.spec.OPTIMIZERS` names them.
 
     Raises:
-        UnknownNameError: if there is no such optimizer.
+        UnknownNameError: if there is no such optimizer, or it has no such knob.
+        SpecError: if the optimizer cannot train these parameters, or not with these knobs.
     """
-    if name not in _CLASSES:
-        raise UnknownNameError("optimizer", name, _CLASSES)
-    arguments = {key: value for key, value in knobs.items() if key not in {"beta1", "beta2"}}
-    if "beta1" in knobs:
-        arguments["betas"] = (knobs["beta1"], knobs["beta2"])
-    return _CLASSES[name](parameters, lr=lr, **arguments)
+    arguments = optimizer_named(name).arguments(knobs)
+    groups = [_with_lr(group, lr) if isinstance(group, dict) else group for group in parameters]
+    if name == "LBFGS":
+        groups = _single(groups)
+    try:
+        optimizer: Optimizer = getattr(torch.optim, name)(groups, lr=float(lr), **arguments)
+    except ValueError as error:
+        raise SpecError(f"torch.optim.{name}: {error}{_HELP.get(name, '')}") from None
+    return optimizer
+
+
+def _with_lr(group: Mapping[str, Any], lr: float) -> dict[str, Any]:
+    return {**group, "lr": lr * group.get("lr_scale", 1.0)}
+
+
+def _single(groups: list[Any]) -> list[Any]:
+    """Return groups of one scale as one: L-BFGS takes a single step in all parameters together."""
+    if not groups or not isinstance(groups[0], dict):
+        return groups
+    scales = sorted({group.get("lr_scale", 1.0) for group in groups})
+    if len(scales) > 1:
+        raise SpecError(
+            "LBFGS updates all parameters with one learning rate, but the groups have the scales "
+            f"{', '.join(f'{scale:g}' for scale in scales)}; leave lr_scale and layer_decay out, or choose "
+            "another optimizer"
+        )
+    return [{**groups[0], "params": [parameter for group in groups for parameter in group["params"]]}]

@@ -30,7 +30,7 @@ REFUSED = {
     "knob of another optimizer": (
         '[optimizer]\nname = "Adam"\nmomentum = 0.9',
         "'optimizer.momentum'",
-        "beta1, beta2, eps, weight_decay.",
+        "beta1, beta2, eps, weight_decay, amsgrad",
     ),
     "unknown key of a range": ("[space]\nlr = { low = 0.1, hihg = 1.0 }", "space.lr", "'hihg'", "high"),
     "inner key": ("[space.knobs]\nStepLR = 1", "'space.knobs'", "[space]"),

@@ -46,9 +46,9 @@ def test_seven_kinds_are_searched_unless_told_otherwise():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_brings_its_learning_rates_and_pytorchs_defaults(name):
-    """SGD 1e-3 to 5, the Adam family 1e-5 to 1e-1; knobs that are not named are fixed."""
+    """Its own range of learning rates is searched; knobs that are not named are fixed."""
     spec = specification(optimizer={"name": name})
-    assert spec.space.lr == (Range(1e-3, 5.0, log=True) if name == "SGD" else Range(1e-5, 1e-1, log=True))
+    assert spec.space.lr == OPTIMIZERS[name].lr
     usual = {knob: OPTIMIZERS[name].knobs[knob].usual for knob in OPTIMIZERS[name].knobs}
     assert spec.optimizer.knobs == usual
     assert all(parameters(optimizer={"name": name})[knob].fixed for knob in usual)

@@ -23,13 +23,13 @@ from lrsearch.storage.database import Database, check_database, open_database, u
 from lrsearch.storage.optuna_tables import OPTUNA_TABLES
 from lrsearch.storage.tables import VERSION_TABLE, Base
 
-SECOND_MIGRATION = '''"""Add a column."""
+NEXT_MIGRATION = '''"""Add a column."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -186,11 +186,11 @@ def test_an_older_schema_of_ours_is_refused_until_it_is_upgraded(
 ) -> None:
     """It is not migrated on opening, because other workers may be running; the message has the command."""
     _release_second_migration(tmp_path, monkeypatch)
-    with pytest.raises(DatabaseSetupError, match="revision 0001, and this version needs 0002") as refusal:
+    with pytest.raises(DatabaseSetupError, match="revision 0002, and this version needs 9999") as refusal:
         open_database(created_url)
     assert f"lrsearch db upgrade --storage {parse_address(created_url)}" in str(refusal.value)
     assert not check_database(created_url).current
-    assert upgrade_database(created_url).revision == "0002"
+    assert upgrade_database(created_url).revision == "9999"
     with open_database(created_url) as database:
         columns = sa.inspect(database.optuna_storage.engine).get_columns("lrsearch_workers")
     assert "note" in {column["name"] for column in columns}
@@ -383,5 +383,5 @@ def _stamp(url: str, table: str, revision: str) -> None:
 def _release_second_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = folder / "migrations"
     shutil.copytree(migrations.script_location(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_add_a_column.py").write_text(SECOND_MIGRATION)
+    (scripts / "versions" / "9999_add_a_column.py").write_text(NEXT_MIGRATION)
     monkeypatch.setattr(migrations, "script_location", lambda: scripts)

@@ -79,7 +79,7 @@ def test_a_lane_trains_as_a_plain_pytorch_loop_does(task, data, optimizer, knobs
     for epoch in range(EPOCHS):
         model.train()
         total, steps = 0.0, 0
-        for inputs, targets in data.batches(0, epoch):
+        for [(inputs, targets)] in data.updates(0, epoch):
             lr = plain.param_groups[0]["lr"]
             plain.zero_grad()
             loss = nn.functional.cross_entropy(model(inputs), targets)
@@ -188,7 +188,7 @@ def test_an_epoch_visits_each_example_at_most_once_in_an_order_of_its_own(data):
     assert orders[0] != orders[2]
     assert orders[0] != orders[3]
     assert sorted(orders[0]) == list(range(100))
-    sizes = {len(targets) for _inputs, targets in data.batches(0, 0)}
+    sizes = {len(targets) for [(_inputs, targets)] in data.updates(0, 0)}
     assert sizes == {32}
 
 

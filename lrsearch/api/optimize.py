@@ -1,0 +1,163 @@
+"""``lrsearch.optimize``: a search from Python, in a script or a notebook."""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from tqdm.auto import tqdm
+
+from lrsearch.api.result import Result
+from lrsearch.api.suggestion import as_table
+from lrsearch.errors import StudyStoppedError
+from lrsearch.review.wording import number
+from lrsearch.service.optimize import prepare
+from lrsearch.service.progress import Progress, StopReason
+from lrsearch.service.search import Search
+from lrsearch.service.studies import open_study, resolved
+from lrsearch.service.tasks import load_kinds, name_of
+from lrsearch.spec import spec_from
+from lrsearch.storage.database import Database, open_database
+from lrsearch.storage.studies import find_study
+from lrsearch.storage.trials import trial_records
+from lrsearch.tasks.catalogue import load_task
+from lrsearch.tasks.files import data_dir as find_data_dir
+
+if TYPE_CHECKING:
+    from lrsearch.tasks.task import Task
+
+
+def optimize(
+    task: "Task | str",
+    *,
+    trials: int = 64,
+    epochs: int | None = None,
+    name: str | None = None,
+    optimizer: str | Mapping[str, Any] = "SGD",
+    space: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Any] | None = None,
+    kinds: Sequence[str] | None = None,
+    sampler: str = "tpe",
+    pruner: str | None = None,
+    seed: int = 0,
+    range_test: bool = False,
+    batch_size: int | None = None,
+    device: str = "auto",
+    timeout_s: float | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Search the learning rate and its schedule for a task.
+
+    Args:
+        task: a :class:`lrsearch.Task`, or the name of one that comes with lrsearch.
+        trials: budget, at least 1.
+        epochs: of a trial that is not stopped early; None takes the task's.
+        name: a study of this name is gone on with; None starts a new one, named after the task and the time.
+        optimizer: name of an optimizer of ``torch.optim``, or the table ``[optimizer]`` of a study file.
+        space: the table ``[space]`` of a study file.
+        groups: the table ``[groups]`` of a study file.
+        kinds: schedule kinds to search; None takes seven.
+        sampler: who proposes points.
+        pruner: who stops trials early; None takes the sampler's usual one.
+        seed: of initial weights, batch order and sampler.
+        range_test: whether a range test finds the bounds of lr and the first trials first.
+        batch_size: examples per forward pass; None takes the task's.
+        device: auto, cpu, mps, cuda or cuda:N.
+        timeout_s: seconds after which the search stops at the next epoch's end, or None.
+        storage: URL of the database; None takes ``LRSEARCH_STORAGE``, else ``sqlite:///lrsearch.db``.
+        data_dir: folder of the data sets of the tasks that come with lrsearch.
+        progress: whether a bar shows how far it is.
+
+    Returns:
+        the best trial, ready to be built, and the study.
+
+    Raises:
+        InputError: if an argument, or the task, cannot be used.
+        StudyStoppedError: if no trial completed.
+    """
+    loaded = _loaded(task, data_dir)
+    content = {
+        "name": name or _new_name(loaded.name),
+        "task": task if isinstance(task, str) else name_of(loaded),
+        "trials": trials,
+        "seed": seed,
+        "sampler": sampler,
+        "optimizer": as_table(optimizer),
+        "space": {**(space or {}), **_given(kinds=None if kinds is None else list(kinds))},
+        "run": {"device": device, **_given(timeout_s=timeout_s)},
+        **_given(epochs=epochs, batch_size=batch_size, pruner=pruner, groups=groups),
+    }
+    draft = spec_from(content, "lrsearch.optimize")
+    load_kinds(draft, allowed=draft.space.kinds or ())
+    spec = resolved(draft, loaded)
+    with open_database(storage or os.environ.get("LRSEARCH_STORAGE") or None) as database:
+        search = prepare(
+            database, spec, loaded, lambda: open_study(database, spec, trials_given=name is not None)
+        )
+        last = _run(search, progress=progress)
+        return _result(database, search, last)
+
+
+def _loaded(task: "Task | str", data_dir: Path | None) -> "Task":
+    """Return the task; a reference that stands in the user's own program is allowed by that."""
+    return load_task(task, find_data_dir(data_dir), (task,)) if isinstance(task, str) else task
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _new_name(task: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-._") or "study"
+    return f"{plain[:60]}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _run(search: Search, *, progress: bool) -> Progress:
+    """Run a search behind a bar, and return where it stands at its end."""
+    last = None
+    with tqdm(disable=not progress, unit="trial", mininterval=_seconds_between_pictures()) as bar:
+        for note in search.study.notes:
+            bar.write(note)
+        for last in search.run():
+            bar.total = last.trials
+            if last.best is not None:
+                bar.set_postfix_str(f"best {number(last.best.result.value)}", refresh=False)
+            bar.update(last.ended_trials - bar.n)
+    if last is None:
+        raise RuntimeError("a search yields at least its last progress")
+    return last
+
+
+def _seconds_between_pictures() -> float:
+    """Return how often a bar is drawn: in a log file, where every picture is a line, rarely."""
+    return 0.5 if sys.stderr.isatty() or "ipykernel" in sys.modules else 10.0
+
+
+def _result(database: Database, search: Search, last: Progress) -> Result:
+    """Return the best trial of a search that has ended, or stopped.
+
+    Raises:
+        StudyStoppedError: if no trial is complete.
+    """
+    spec = search.study.spec
+    if last.best is None or last.stopped is StopReason.FAILURES:
+        why = f" The last failure: {last.last_failure}" if last.last_failure else ""
+        raise StudyStoppedError(f"study {spec.name!r} ended without a complete trial.{why}")
+    record = find_study(database, spec.name)
+    study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
+    return Result(
+        best=last.best.hyperparameters,
+        value=last.best.result.value or 0.0,
+        trial=last.best.number,
+        spec=spec,
+        steps_per_epoch=study.user_attrs["lrsearch:steps_per_epoch"],
+        study=study,
+        records=tuple(trial_records(database, record)),
+    )

@@ -1,0 +1,83 @@
+"""What a search from Python gives back."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+
+from lrsearch.results import TrialRecord
+from lrsearch.review.listing import trial_table
+from lrsearch.review.wording import described, number, pytorch_lines
+from lrsearch.schedules import Hyperparameters, Schedule
+from lrsearch.spec import StudySpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from lrsearch.training.scheduler import ScheduleLR
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """The best trial of a study, ready to be built, and the study.
+
+    Args:
+        best: its hyperparameters.
+        value: its validation loss after the last epoch.
+        trial: its number.
+        spec: what was searched.
+        steps_per_epoch: optimizer updates in an epoch of the search.
+        study: Optuna's.
+        records: all trials.
+    """
+
+    best: Hyperparameters
+    value: float
+    trial: int
+    spec: StudySpec
+    steps_per_epoch: int
+    study: optuna.Study
+    records: tuple[TrialRecord, ...]
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """All trials, a row each, with a column for every parameter (``params.lr``)."""
+        import pandas as pd  # here, because it takes half a second
+
+        rows, columns = trial_table(self.records)
+        return pd.DataFrame(rows, columns=columns)
+
+    def schedule(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> Schedule:
+        """Return the best trial's schedule, stretched to another run if one is given."""
+        return Schedule(self.best, epochs or self.spec.epochs or 1, steps_per_epoch or self.steps_per_epoch)
+
+    def build(
+        self, model: "nn.Module", *, epochs: int | None = None, steps_per_epoch: int | None = None
+    ) -> tuple["Optimizer", "ScheduleLR"]:
+        """Return the best trial's optimizer of a model's parameters, in their groups, and its scheduler.
+
+        Call ``scheduler.step()`` after every update, and ``scheduler.report(valid_loss)`` after every epoch:
+        schedules with feedback need it, the others pass over it.
+
+        Args:
+            model: on its device.
+            epochs: length of the run to come; None is that of the search.
+            steps_per_epoch: optimizer updates in an epoch of the run to come; None is that of the search.
+        """
+        from lrsearch.training.build import build
+
+        schedule = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
+        return build(model, self.spec.optimizer.name, schedule)
+
+    def code(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> str:
+        """Return the lines of PyTorch that build the same without lrsearch."""
+        run = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
+        return "\n".join(pytorch_lines(self.spec.optimizer.name, self.best, run.epochs, run.steps_per_epoch))
+
+    def __repr__(self) -> str:
+        return (
+            f"Study {self.spec.name}: best trial {self.trial} of {len(self.records)}, "
+            f"validation loss {number(self.value)}\n  {described(self.best)}"
+        )

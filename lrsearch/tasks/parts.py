@@ -1,0 +1,171 @@
+"""A task made from plain parts: a model factory, a loss, and tensors or data sets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lrsearch.errors import InputError, TaskError
+from lrsearch.tasks.datasets import Collate, DatasetSplit
+from lrsearch.tasks.task import Metric, Split, Splits, Task, TrainingStep
+from lrsearch.tasks.trees import Tree
+
+Pair = tuple[Tree, Tree]
+"""(inputs, targets)"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A plain task's numbers, as ``Task`` has them.
+
+    Raises:
+        TaskError: a number is out of its limits.
+    """
+
+    name: str | None = None
+    batch_size: int = 32
+    epochs: int = 10
+    clip_norm: float | None = None
+    accumulate: int = 1
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "accumulate"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise TaskError(f"{name} must be a whole number of at least 1, but got {value!r}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise TaskError(f"clip_norm must be above 0, or None for no limit, but got {self.clip_norm!r}")
+
+
+class PlainTask(Task):
+    """A task made from plain parts; it can be pickled where they can.
+
+    Args:
+        model_factory: returns a fresh model.
+        splits: the data.
+        loss: a function of (outputs, targets), or None where there is a training step.
+        metrics: functions of (outputs, targets) by name.
+        training_step: a function of (model, batch), or None for the default.
+        settings: name and numbers.
+
+    Raises:
+        TaskError: a part is not what it must be.
+    """
+
+    def __init__(
+        self,
+        model_factory: Callable[[], nn.Module],
+        splits: Splits,
+        loss: Callable[[Any, Any], Tensor] | None,
+        metrics: Mapping[str, Metric],
+        training_step: TrainingStep | None,
+        settings: Settings,
+    ) -> None:
+        _check_parts(model_factory, loss, metrics, training_step)
+        self._model_factory, self._splits = model_factory, splits
+        self.name = settings.name or _name_of(model_factory)
+        self.batch_size, self.epochs = settings.batch_size, settings.epochs
+        self.clip_norm, self.accumulate, self.amp = settings.clip_norm, settings.accumulate, settings.amp
+        self.metrics = dict(metrics)
+        if loss is not None:
+            self.loss = loss  # type: ignore[method-assign,assignment]  # the user's function is this task's method
+        if training_step is not None:
+            self.training_step = training_step  # type: ignore[method-assign,assignment]  # likewise
+
+    def build_model(self) -> nn.Module:
+        """Return what the model factory makes."""
+        return self._model_factory()
+
+    def splits(self) -> Splits:
+        """Return the data."""
+        return self._splits
+
+
+def tensor_splits(train: Pair, valid: Pair, test: Pair | None) -> Splits:
+    """Return splits of pairs of trees of tensors.
+
+    Raises:
+        TaskError: a split is no pair, or its tensors do not fit together.
+    """
+    test_split = None if test is None else _tensor_split("test", test)
+    return Splits(_tensor_split("train", train), _tensor_split("valid", valid), test_split)
+
+
+def dataset_splits(
+    datasets: tuple[Dataset[Any], Dataset[Any], Dataset[Any] | None],
+    collate: Collate | None,
+    num_workers: int,
+    resident: bool | None,
+) -> Splits:
+    """Return splits of data sets: train, valid and test, which may be None.
+
+    Raises:
+        TaskError: a data set has no length or no example.
+    """
+    train, valid, test = (
+        dataset if dataset is None else _dataset_split(name, dataset, collate, num_workers, resident)
+        for name, dataset in zip(("train", "valid", "test"), datasets, strict=True)
+    )
+    if train is None or valid is None:
+        raise TaskError("train and valid must both be data sets: one to learn from, one to compare trials on")
+    return Splits(train, valid, test)
+
+
+def _tensor_split(name: str, pair: Pair) -> Split:
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise TaskError(
+            f"{name} must be (inputs, targets), but got a {type(pair).__name__}; "
+            "several inputs go into a tuple or dict, and targets may be None where a training_step needs none"
+        )
+    try:
+        return Split(*pair)
+    except InputError as error:
+        raise TaskError(f"{name}: {error}") from error
+
+
+def _dataset_split(
+    name: str, dataset: Dataset[Any], collate: Collate | None, num_workers: int, resident: bool | None
+) -> DatasetSplit:
+    try:
+        return DatasetSplit(dataset, collate, num_workers, resident)
+    except InputError as error:
+        raise TaskError(f"{name}: {error}") from error
+
+
+def _check_parts(model_factory: Any, loss: Any, metrics: Mapping[str, Any], training_step: Any) -> None:
+    if isinstance(model_factory, nn.Module) or not callable(model_factory):
+        raise TaskError(
+            "model_factory must make a fresh model at every call, because every trial trains its own, "
+            f"but got a {type(model_factory).__name__}; pass the class, or lambda: MyModel(...)"
+        )
+    if loss is None and training_step is None:
+        raise TaskError(
+            "pass loss=, such as nn.CrossEntropyLoss(), or training_step=, a function of (model, batch)"
+        )
+    for name, function in {
+        "loss": loss,
+        "training_step": training_step,
+        **_metric_arguments(metrics),
+    }.items():
+        if function is not None and (not callable(function) or isinstance(function, type)):
+            hint = f"; did you mean {function.__name__}()?" if isinstance(function, type) else ""
+            raise TaskError(f"{name} must be a function, but got {function!r}{hint}")
+
+
+def _metric_arguments(metrics: Any) -> dict[str, Any]:
+    if not isinstance(metrics, Mapping):
+        raise TaskError(
+            f"metrics must be functions by name, such as {{'mae': F.l1_loss}}, but got {metrics!r}"
+        )
+    return {f"metrics[{name!r}]": metric for name, metric in metrics.items()}
+
+
+def _name_of(model_factory: Callable[[], nn.Module]) -> str:
+    while isinstance(model_factory, partial):
+        model_factory = model_factory.func
+    name = getattr(model_factory, "__name__", type(model_factory).__name__)
+    return "task" if name == "<lambda>" else name

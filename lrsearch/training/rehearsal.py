@@ -1,0 +1,280 @@
+"""One update and one validation of a throw-away model before the first trial, so that mistakes show early."""
+
+import re
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from lrsearch.code import user_frame
+from lrsearch.errors import InputError, TaskError
+from lrsearch.results import in_one_line
+from lrsearch.schedules import Hyperparameters
+from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.task import Batch, Task
+from lrsearch.tasks.trees import description, leaves
+from lrsearch.training.data import TrainingData
+from lrsearch.training.devices import threads_for
+from lrsearch.training.groups import parameter_groups
+from lrsearch.training.optimizers import build_optimizer
+
+_BROADCAST = "Using a target size"  # torch's warning: shapes differ, so that the loss compares all with all
+_METHODS = ("prepare", "forward", "loss", "training_step", "validation_step", "build_model")
+# What torch says, and what then to look at; the first that fits is given.
+_HINTS = {
+    "same device|expected device|torch.cuda.*weight type|weight type.*torch.cuda": (
+        "tensors lie on different devices: make your own with device=inputs.device, and keep those of the "
+        "model as parameters or buffers (register_buffer), which move with it"
+    ),
+    "out of memory|not enough memory": "the batch does not fit into memory: take a smaller batch_size",
+    "dtype|scalar type|not implemented for|(weight|bias) type": (
+        "dtypes do not fit together: inputs and regression targets need the dtype of the model's weights "
+        "(.float()), class numbers int64 (.long())"
+    ),
+    "out of bounds|out of range": (
+        "a number is too large: class numbers lie in 0 .. outputs - 1, ids in 0 .. num_embeddings - 1"
+    ),
+    _BROADCAST: (
+        "outputs and targets differ in shape: bring one into the other's, with outputs.squeeze(1) or "
+        "targets.unsqueeze(1)"
+    ),
+    "shape|size|dimension|channels|must match": (
+        "shapes do not fit together: compare those of the batch with what the model and the loss take"
+    ),
+}
+
+
+def rehearse(task: Task, data: TrainingData, optimizer_name: str, hyperparameters: Hyperparameters) -> None:
+    """Try what every trial will do: build the model, update it once, validate it; all is thrown away.
+
+    Global random numbers are left as they were.
+
+    Args:
+        task: what is to be learned.
+        data: its data on the training device.
+        optimizer_name: a class of ``torch.optim``.
+        hyperparameters: any of the study's.
+
+    Raises:
+        TaskError: the task cannot be trained with; which of its methods to look at, and for what.
+        SpecError: parameter groups or optimizer do not fit the model.
+    """
+    _check_size(task, data)
+    _check_amp(task, data.device)
+    with fixed_randomness(0, data.device), _strict_shapes():
+        model = _fresh_model(task).to(data.device)
+        groups = parameter_groups(model, hyperparameters)
+        optimizer = build_optimizer(optimizer_name, groups, hyperparameters.lr, hyperparameters.optimizer)
+        with threads_for(model, data.device):
+            batch = _first_batch(task, data)
+            _learn(task, model, batch)
+            _validate(task, model, data)
+            _update(task, model, optimizer, batch)
+
+
+def _check_size(task: Task, data: TrainingData) -> None:
+    if data.steps_per_epoch < 1:
+        raise TaskError(
+            f"{task.name}: splits() gives too few training examples for one update of batch_size x "
+            f"accumulate (accumulate = {task.accumulate}); take a smaller batch_size"
+        )
+
+
+def _check_amp(task: Task, device: torch.device) -> None:
+    if not task.amp:
+        return
+    supported = torch.amp.is_autocast_available(device.type)
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported()
+    if not supported:
+        raise TaskError(
+            f"{task.name}: amp = True needs bfloat16, which {device} does not have; set amp = False"
+        )
+
+
+@contextmanager
+def _strict_shapes() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_BROADCAST)
+        yield
+
+
+def _fresh_model(task: Task) -> nn.Module:
+    """Return a model that can be trained, and is made anew by every call of ``build_model``."""
+    with _explained(task, "build_model()"):
+        model, other = task.build_model(), task.build_model()
+    if not isinstance(model, nn.Module):
+        raise TaskError(
+            f"{task.name}: build_model() must return a torch.nn.Module, but returned a {type(model).__name__}"
+        )
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if not trained:
+        raise TaskError(
+            f"{task.name}: build_model() returned a {type(model).__name__} without parameters to train; layers "
+            "in a plain list or dict are not found (nn.ModuleList, nn.ModuleDict), frozen ones do not count"
+        )
+    if trained & {id(parameter) for parameter in other.parameters()}:
+        raise TaskError(
+            f"{task.name}: build_model() returns one model at every call, but every trial trains its own: "
+            "make it inside of build_model(), or return copy.deepcopy(model)"
+        )
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise TaskError(
+            f"{task.name}: the model has lazy layers without shape; run a batch through it in build_model()"
+        )
+    return model
+
+
+def _first_batch(task: Task, data: TrainingData) -> Batch:
+    with _explained(task, "reading the data"):
+        return next(data.updates(seed=0, epoch=0))[0]
+
+
+def _loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=task.amp):
+        return task.training_step(model, batch)
+
+
+def _learn(task: Task, model: nn.Module, batch: Batch) -> None:
+    """Give an untrained model its first gradient, and look at it."""
+    model.train()
+    with _explained(task, "training_step()", batch, model):
+        loss = _loss(task, model, batch)
+        _check_loss(task, loss, batch)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
+    _check_gradient(task, model, float(loss.detach()), batch)
+
+
+def _check_loss(task: Task, loss: Any, batch: Batch) -> None:
+    method = "training_step" if task.overrides("training_step") else "loss"
+    _check_scalar(task, f"{method}() must return the mean loss as a scalar tensor", loss)
+    if not loss.requires_grad:
+        raise TaskError(
+            f"{task.name}: what {method}() returns has no gradient; compute it from the model's outputs, "
+            "without .item(), .detach(), .argmax() or torch.no_grad()"
+        )
+    if not torch.isfinite(loss):
+        raise TaskError(
+            f"{task.name}: what {method}() returns is {loss.item()} on the untrained model; "
+            + _suspicion(batch)
+        )
+
+
+def _check_scalar(task: Task, rule: str, value: Any) -> None:
+    if isinstance(value, Tensor) and not value.ndim:
+        return
+    if isinstance(value, Tensor):
+        got = f"a tensor of shape {list(value.shape)}; take its .mean()"
+    else:
+        got = f"a {type(value).__name__}; return a tensor (without .item()), or torch.tensor(value)"
+    raise TaskError(f"{task.name}: {rule}, but got {got}")
+
+
+def _suspicion(batch: Batch) -> str:
+    tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
+    bad = sum(int((~torch.isfinite(leaf)).sum()) for leaf in tensors)
+    if bad:
+        return f"the batch itself holds {bad} values that are not finite: look at splits() and prepare()"
+    return "look for logarithms, roots and divisions of 0, and for inputs that are not normalised"
+
+
+def _check_gradient(task: Task, model: nn.Module, loss: float, batch: Batch) -> None:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    method = "training_step" if task.overrides("training_step") else "forward and loss"
+    if not gradients:
+        raise TaskError(
+            f"{task.name}: no parameter of the model gets a gradient from the loss; does {method} use the model "
+            "that is given?"
+        )
+    if any(bool(gradient.isnan().any()) for gradient in gradients):
+        raise TaskError(
+            f"{task.name}: the loss of the untrained model is {loss:g}, but its gradient is NaN; look in "
+            f"{method} for roots, norms and divisions at 0 (batch: {description(batch)})"
+        )
+
+
+@torch.no_grad()
+def _validate(task: Task, model: nn.Module, data: TrainingData) -> None:
+    model.eval()
+    for batch, _examples in data.validation():
+        with _explained(task, "validation_step()", batch, model):
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=task.amp):
+                figures = task.validation_step(model, batch)
+            _check_figures(task, figures, batch)
+
+
+def _check_figures(task: Task, figures: Any, batch: Batch) -> None:
+    if not isinstance(figures, dict) or "loss" not in figures:
+        raise TaskError(f"{task.name}: validation_step() must return a dict with 'loss', but got {figures!r}")
+    for name, value in figures.items():
+        what = "the loss" if name == "loss" else f"the metric {name!r}"
+        _check_scalar(task, f"{what} must be a scalar tensor in validation", value)
+        if bool(value.isnan()):
+            raise TaskError(
+                f"{task.name}: {what} is NaN in the validation of the untrained model; {_suspicion(batch)} "
+                f"(batch: {description(batch)})"
+            )
+
+
+def _update(task: Task, model: nn.Module, optimizer: Optimizer, batch: Batch) -> None:
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = _loss(task, model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
+        return float(loss)
+
+    model.train()
+    with _explained(task, f"an update by {type(optimizer).__name__}", batch, model):
+        optimizer.step(closure)
+
+
+@contextmanager
+def _explained(task: Task, stage: str, batch: Batch = None, model: nn.Module | None = None) -> Iterator[None]:
+    """Say in plain words what the user's code, or torch in it, failed at."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's task raises
+        raise TaskError(_explanation(task, stage, error, batch, model)) from error
+
+
+def _explanation(task: Task, stage: str, error: Exception, batch: Batch, model: nn.Module | None) -> str:
+    message = in_one_line(error)
+    where = user_frame(error)
+    facts = [f"{task.name}: {_failed_method(task, error) or stage} failed: {message}"]
+    if hint := next((hint for pattern, hint in _HINTS.items() if re.search(pattern, message)), None):
+        facts.append(hint)
+    if batch is not None:
+        facts.append(f"batch: {description(batch)}")
+    if model is not None:
+        facts.append(f"model: {description(next(model.parameters()))} and further parameters")
+    if where:
+        facts.append(f"at {where}")
+    return "\n  ".join(facts)
+
+
+def _failed_method(task: Task, error: Exception) -> str | None:
+    """Return the innermost of the task's methods and metrics in an exception's traceback."""
+    names = {code: name for name, function in _functions(task).items() if (code := _code(function))}
+    found = [names.get(frame.f_code) for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return next((name for name in reversed(found) if name), None)
+
+
+def _functions(task: Task) -> dict[str, Any]:
+    methods = {f"{name}()": getattr(task, name) for name in _METHODS}
+    return {**methods, **{f"the metric {name!r}": metric for name, metric in task.metrics.items()}}
+
+
+def _code(function: Any) -> CodeType | None:
+    if isinstance(function, nn.Module):
+        function = function.forward
+    return getattr(getattr(function, "__func__", function), "__code__", None)

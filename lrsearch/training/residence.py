@@ -1,0 +1,164 @@
+"""Which data sets are read once and kept on the training device, and which are streamed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lrsearch.errors import TaskError
+from lrsearch.tasks.datasets import DatasetSplit
+from lrsearch.tasks.randomness import fixed_randomness, random_state
+from lrsearch.tasks.task import Split
+from lrsearch.tasks.trees import Tree, leaves, mapped, moved, same, shapes, size_bytes
+
+RESIDENT_SHARE = 0.5  # of the device's free memory; model, gradients and activations need the rest
+CHUNK_EXAMPLES = 256  # examples read at a time
+_PROBED_EXAMPLES = 4
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """A split as a data set whose items are chunks of examples, read under fixed random numbers."""
+
+    split: DatasetSplit
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // CHUNK_EXAMPLES)
+
+    def __getitem__(self, chunk: int) -> Tree:
+        first = chunk * CHUNK_EXAMPLES
+        with fixed_randomness(0):
+            return self.split.batch(range(first, min(first + CHUNK_EXAMPLES, len(self.split))))
+
+
+def streaming_reason(splits: list[DatasetSplit], device: torch.device) -> str | None:
+    """Return why data sets must be streamed, in words; None where they can be kept on the device.
+
+    Args:
+        splits: all that are read in training.
+        device: where they would lie.
+    """
+    asked = {split.resident for split in splits}
+    if False in asked:
+        return "resident=False was given"
+    if asked == {True}:
+        return None
+    return next(filter(None, map(_unfit, splits)), None) or _excess(splits, device)
+
+
+def laid_out(split: DatasetSplit, device: torch.device) -> Split:
+    """Return all examples of a data set on a device.
+
+    Raises:
+        TaskError: examples differ in shape or dtype, or hold more than tensors and numbers.
+    """
+    if split.collate is not None:
+        with fixed_randomness(0):
+            return _split_of(moved(split.batch(range(len(split))), device))
+    return _split_of(_filled(split, device))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory of a device that is free: of a container's share, where that is less."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    return min(free, _free_in_container(free))
+
+
+def _unfit(split: DatasetSplit) -> str | None:
+    """Return what about the examples themselves forbids keeping them."""
+    if split.collate is not None:
+        return "a collate function makes its batches (resident=True lets it make one of all examples)"
+    indices = range(min(_PROBED_EXAMPLES, len(split)))
+    with fixed_randomness(0):
+        before = random_state()
+        first = split.examples(indices)
+        if random_state() != before:
+            return "reading an example draws random numbers, as random augmentation does"
+        if not same(first, split.examples(indices)):
+            return "an example is another one when it is read again"
+    others = {type(leaf).__name__ for leaf in leaves(split.batch(indices)) if not isinstance(leaf, Tensor)}
+    return f"its examples hold values that are no tensors ({', '.join(sorted(others))})" if others else None
+
+
+def _excess(splits: list[DatasetSplit], device: torch.device) -> str | None:
+    needed = sum(size_bytes(split.batch([0])) * len(split) for split in splits)
+    limit = int(RESIDENT_SHARE * free_bytes(device))
+    if needed <= limit:
+        return None
+    return (
+        f"its {needed / 2**20:,.0f} MiB are more than {RESIDENT_SHARE:.0%} of the memory that is free on "
+        f"{device} ({limit / 2**20:,.0f} MiB)"
+    )
+
+
+def _filled(split: DatasetSplit, device: torch.device) -> Tree:
+    """Read a data set chunk by chunk into tensors that have their final size from the start."""
+    filled: Tree = None
+    first = 0
+    for chunk in _chunks(split):
+        if filled is None:
+            filled = mapped(lambda leaf: _empty(leaf, len(split), device), chunk)
+        try:
+            mapped(lambda whole, part, row=first: _fill(whole, part, row), filled, chunk)
+        except (ValueError, KeyError, TypeError) as error:
+            raise TaskError(_differing(f"{shapes(filled)} and {shapes(chunk)}")) from error
+        first += CHUNK_EXAMPLES
+    return filled
+
+
+def _chunks(split: DatasetSplit) -> Iterator[Tree]:
+    loader: DataLoader[Tree] = DataLoader(
+        _Chunks(split),  # type: ignore[arg-type]  # a data set by its methods
+        batch_size=None,
+        num_workers=split.num_workers,
+        collate_fn=_unchanged,
+        generator=torch.Generator(),
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "equal size" not in str(error) and "equal length" not in str(error):
+            raise
+        raise TaskError(_differing(str(error).splitlines()[-1])) from error
+
+
+def _unchanged(batch: Tree) -> Tree:
+    return batch
+
+
+def _empty(leaf: Tensor, examples: int, device: torch.device) -> Tensor:
+    if not isinstance(leaf, Tensor):
+        raise TaskError(
+            f"resident=True needs examples of tensors and numbers, but got a {type(leaf).__name__}"
+        )
+    return torch.empty((examples, *leaf.shape[1:]), dtype=leaf.dtype, device=device)
+
+
+def _fill(whole: Tensor, part: Tensor, row: int) -> None:
+    if whole.dtype != part.dtype or whole.shape[1:] != part.shape[1:]:
+        raise ValueError
+    whole[row : row + len(part)] = part
+
+
+def _differing(what: str) -> str:
+    return f"examples differ in shape or dtype ({what}); pass collate=, a function that pads a list of them"
+
+
+def _split_of(batch: Tree) -> Split:
+    return Split(*batch) if isinstance(batch, tuple) and len(batch) == 2 else Split(batch)
+
+
+def _free_in_container(otherwise: int) -> int:
+    """Return what the control group of this process may still take (Linux, version 2)."""
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        return otherwise
