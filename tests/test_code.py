@@ -68,7 +68,7 @@ def test_code_that_is_not_allowed_is_not_imported(folder):
 
 def test_a_path_with_spaces_is_quoted_for_the_shell():
     """The command that the error shows can be pasted."""
-    with pytest.raises(CodeNotAllowedError, match="--allow-task 'my file.py:task'"):
+    with pytest.raises(CodeNotAllowedError, match=r"--allow-task 'my file\.py:task'"):
         code.load("my file.py:task", ())
 
 
@@ -118,7 +118,8 @@ def test_a_failure_shows_the_users_frames_alone(folder):
     write(
         folder,
         "task.py",
-        "import model\ntry:\n    width = model.size()\nexcept ValueError as e:\n    raise KeyError('w') from e\n",
+        "import model\ntry:\n    width = model.size()\n"
+        "except ValueError as error:\n    raise KeyError('w') from error\n",
     )
     with pytest.raises(CodeError) as caught:
         load("task.py:width")
@@ -168,12 +169,12 @@ def test_a_wrong_name_is_answered_with_the_nearest(folder):
 @pytest.mark.parametrize("reference", ["nowhere.py:task", "nowhere:task", "nowhere.deeper:task"])
 def test_a_place_that_does_not_exist_is_told(folder, reference):
     """The error names the place and the folder that was searched."""
-    with pytest.raises(CodeError, match="there is no (file|module) 'nowhere") as caught:
+    with pytest.raises(CodeError, match=r"there is no (file|module) 'nowhere") as caught:
         load(reference)
     assert str(folder) in str(caught.value)
 
 
 def test_what_is_no_reference_is_refused():
     """The two forms are named."""
-    with pytest.raises(CodeError, match="package.module:name or path/to/file.py:name"):
+    with pytest.raises(CodeError, match=r"package\.module:name or path/to/file.py:name"):
         load("mnist-mlp")

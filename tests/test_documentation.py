@@ -2,13 +2,14 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from lrsearch.cli import main
 from lrsearch.service.studies import resolved
-from lrsearch.spec import read_spec
+from lrsearch.spec import read_spec, spec_from
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,6 +65,30 @@ def test_the_commands_of_the_readmes_table_run(monkeypatch, tmp_path, capsys, mn
         short = f"--trials 1 --epochs 8 --name short-{number} --data-dir {mnist_dir} --quiet"
         run(monkeypatch, f"{command} {short}")
         assert f"Study short-{number}: 1 of 1 trials have ended" in capsys.readouterr().out
+
+
+def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):
+    """Its files are written, its Python and its commands run, in order, each on what came before."""
+    page = (ROOT / "docs" / "your-own-model.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    namespace = {}
+    for language, block in re.findall(r"```(python|sh|toml)\n(.*?)```", page, re.DOTALL):
+        if language == "sh":
+            for line in block.splitlines():
+                run(monkeypatch, line)
+        elif language == "toml":
+            content = {"name": "groups", "task": "digits-mlp", "trials": 1, **tomllib.loads(block)}
+            assert resolved(spec_from(content, "the page")).groups.frozen == ("2.bias",)
+        else:
+            named = re.match(r"# (\w+\.py)\n", block)
+            if named:
+                (tmp_path / named[1]).write_text(block)
+            exec(compile(block, named[1] if named else page[:20], "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert "Study model: 12 of 12 trials have ended" in printed
+    assert "optimizer = torch.optim.SGD(model.parameters()" in printed
+    assert len(namespace["study"].trials) == 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

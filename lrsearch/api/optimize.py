@@ -1,6 +1,5 @@
 """``lrsearch.optimize``: a search from Python, in a script or a notebook."""
 
-import os
 import re
 import secrets
 import sys
@@ -12,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from tqdm.auto import tqdm
 
+from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
 from lrsearch.api.result import Result
-from lrsearch.api.suggestion import as_table
 from lrsearch.errors import StudyStoppedError
 from lrsearch.review.wording import number
 from lrsearch.service.optimize import prepare
 from lrsearch.service.progress import Progress, StopReason
+from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_test, with_stored_bounds
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
-from lrsearch.service.tasks import load_kinds, name_of
-from lrsearch.spec import spec_from
-from lrsearch.storage.database import Database, open_database
-from lrsearch.storage.studies import find_study
+from lrsearch.service.tasks import load_kinds
+from lrsearch.spec import StudySpec, spec_from
+from lrsearch.storage.database import Database
+from lrsearch.storage.studies import find_study, list_studies
 from lrsearch.storage.trials import trial_records
-from lrsearch.tasks.catalogue import load_task
-from lrsearch.tasks.files import data_dir as find_data_dir
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -82,22 +80,24 @@ def optimize(
         InputError: if an argument, or the task, cannot be used.
         StudyStoppedError: if no trial completed.
     """
-    loaded = _loaded(task, data_dir)
+    loaded = load(task, data_dir)
     content = {
         "name": name or _new_name(loaded.name),
-        "task": task if isinstance(task, str) else name_of(loaded),
+        "task": stored_name(task),
         "trials": trials,
         "seed": seed,
         "sampler": sampler,
         "optimizer": as_table(optimizer),
-        "space": {**(space or {}), **_given(kinds=None if kinds is None else list(kinds))},
-        "run": {"device": device, **_given(timeout_s=timeout_s)},
-        **_given(epochs=epochs, batch_size=batch_size, pruner=pruner, groups=groups),
+        "space": {**(space or {}), **given(kinds=None if kinds is None else list(kinds))},
+        "run": {"device": device, **given(timeout_s=timeout_s)},
+        **given(epochs=epochs, batch_size=batch_size, pruner=pruner, groups=groups),
     }
     draft = spec_from(content, "lrsearch.optimize")
     load_kinds(draft, allowed=draft.space.kinds or ())
     spec = resolved(draft, loaded)
-    with open_database(storage or os.environ.get("LRSEARCH_STORAGE") or None) as database:
+    with database_at(storage) as database:
+        if range_test:
+            spec = _with_range_test(database, spec, loaded)
         search = prepare(
             database, spec, loaded, lambda: open_study(database, spec, trials_given=name is not None)
         )
@@ -105,13 +105,10 @@ def optimize(
         return _result(database, search, last)
 
 
-def _loaded(task: "Task | str", data_dir: Path | None) -> "Task":
-    """Return the task; a reference that stands in the user's own program is allowed by that."""
-    return load_task(task, find_data_dir(data_dir), (task,)) if isinstance(task, str) else task
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _with_range_test(database: Database, spec: StudySpec, task: "Task") -> StudySpec:
+    if spec.name in {record.name for record in list_studies(database)}:
+        return with_stored_bounds(database, spec)
+    return with_range_test(spec, find_range(database, spec, task, RangeTestPlan()))
 
 
 def _new_name(task: str) -> str:

@@ -79,5 +79,5 @@ class Result:
     def __repr__(self) -> str:
         return (
             f"Study {self.spec.name}: best trial {self.trial} of {len(self.records)}, "
-            f"validation loss {number(self.value)}\n  {described(self.best)}"
+            f"validation loss {number(self.value)}\n  {described(self.best, self.spec.optimizer.name)}"
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.api.arguments import as_table
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.search.space import suggest
 from lrsearch.spec import hyperparameters, optimizer_named, resolve, search_space, spec_from
@@ -87,8 +88,3 @@ def suggest_schedule(
     tree = search_space(spec)
     point = hyperparameters(spec, tree.searched_part(suggest(trial, tree)))
     return SuggestedSchedule(point, spec.optimizer.name, Schedule(point, epochs, steps_per_epoch))
-
-
-def as_table(optimizer: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table ``[optimizer]`` that a name, or a table, means."""
-    return {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer)

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.review.listing import finite
-from lrsearch.review.wording import described, number
+from lrsearch.review.wording import described_parts, number
+from lrsearch.schedules import Hyperparameters
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial
 
 SHOWN_LANES = 12
@@ -103,7 +104,7 @@ class JsonDisplay(_Closing):
                 value=result.value,
                 diverged=result.diverged,
                 epochs=result.epochs,
-                params=trial.hyperparameters.to_point(),
+                params=_params(trial),
                 reason=result.reason,
             )
         _print_stopped(progress)
@@ -112,6 +113,14 @@ class JsonDisplay(_Closing):
         if epoch > self._epochs.setdefault(trial, 0):
             self._epochs[trial] = epoch
             _print_json("epoch", trial=trial, epoch=epoch, valid_loss=valid_loss)
+
+
+def _params(trial: EndedTrial) -> dict[str, Any]:
+    """Return a trial's parameters by canonical name, those of a part behind its name."""
+    if not trial.parts:
+        return trial.hyperparameters.to_point()
+    points = {part: each.to_point() for part, each in trial.parts.items()}
+    return {f"{part}/{name}": value for part, point in points.items() for name, value in point.items()}
 
 
 class JsonResultDisplay(QuietDisplay):
@@ -171,8 +180,15 @@ def _ended_line(trial: EndedTrial) -> str:
     reason = f"  ({result.reason})" if result.reason else ""
     value = number(result.value)
     epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
-    words = described(trial.hyperparameters)
+    words = _described(trial)
     return f"trial {trial.number:>3}  {state:<8}  {value:>7}  {epochs:>9}  {words}{reason}"
+
+
+def _described(trial: EndedTrial | RunningTrial) -> str:
+    parts: dict[str | None, Hyperparameters] = {None: trial.hyperparameters}
+    if trial.parts:
+        parts = {name: trial.parts[name] for name in trial.parts}
+    return described_parts(parts)
 
 
 def _standing(progress: Progress) -> str:
@@ -189,7 +205,7 @@ def _picture(progress: Progress) -> RenderableType:
             Text.assemble(
                 ("best ", "bold"),
                 (number(best.result.value), "bold green"),
-                f"  trial {best.number}: {described(best.hyperparameters)}",
+                f"  trial {best.number}: {_described(best)}",
             )
         )
     if progress.waiting:
@@ -221,7 +237,7 @@ def _lanes(running: tuple[RunningTrial, ...], epochs: int) -> RenderableType:
             str(lane.number),
             f"{lane.epoch}/{epochs}",
             number(lane.valid_loss),
-            Text(described(lane.hyperparameters), overflow="ellipsis", no_wrap=True),
+            Text(_described(lane), overflow="ellipsis", no_wrap=True),
         )
     if len(running) > SHOWN_LANES:
         table.add_row("...", "", "", f"and {len(running) - SHOWN_LANES} more")

@@ -1,7 +1,6 @@
 """``lrsearch optimize``: runs a study to its budget."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +12,7 @@ from lrsearch.cli.parameters import (
     TaskOption,
     command,
     open_storage,
+    run_command,
 )
 from lrsearch.errors import SpecError, StudyStoppedError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lrsearch.service.progress import Progress
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
+    from lrsearch.tasks.task import Task
 
 _EXAMPLES = """Search the learning rate and its schedule, or go on with a search.
 
@@ -64,6 +65,7 @@ def optimize(
     timeout_s: Annotated[
         float | None, typer.Option(help="Stop at the end of an epoch after so many seconds.")
     ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Optimizer of torch.optim, such as AdamW.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Who proposes points, such as tpe or random.")] = None,
     pruner: Annotated[str | None, typer.Option(help="Who stops trials early, such as asha or none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batch order and sampler.")] = None,
@@ -85,6 +87,7 @@ def optimize(
         "trials": trials,
         "epochs": epochs,
         "run.timeout_s": timeout_s,
+        "optimizer.name": optimizer,
         "sampler": sampler,
         "pruner": pruner,
         "seed": seed,
@@ -97,13 +100,16 @@ def optimize(
         draft = find_draft(database, file_or_study, overrides)
         display = choose_display(quiet=quiet, log_format=log_format)
         try:
-            spec, last = _run(database, draft, allowed, data_dir, display, trials_given=trials is not None)
+            spec, loaded = complete(draft, allowed, data_dir)
+            if range_test:
+                spec = _with_range_test(database, draft, spec, loaded, display)
+            last = _run(database, spec, loaded, display, trials_given=trials is not None)
         except KeyboardInterrupt:
             _tell_interrupted(database, draft.spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
-            _print_result(database, spec, last)
-    _leave(last, spec, storage)
+            print_result(database, spec, last)
+    leave(last, spec, storage)
 
 
 def _lanes(option: str | None) -> int | str | None:
@@ -115,19 +121,12 @@ def _lanes(option: str | None) -> int | str | None:
 
 
 def _run(
-    database: "Database",
-    draft: Draft,
-    allowed: tuple[str, ...],
-    data_dir: Path | None,
-    display: "Display",
-    *,
-    trials_given: bool,
-) -> "tuple[StudySpec, Progress]":
+    database: "Database", spec: "StudySpec", task: "Task", display: "Display", *, trials_given: bool
+) -> "Progress":
     from lrsearch.cli.signals import stop_on_signal
     from lrsearch.service.optimize import prepare
     from lrsearch.service.studies import open_study
 
-    spec, task = complete(draft, allowed, data_dir)
     search = prepare(database, spec, task, lambda: open_study(database, spec, trials_given=trials_given))
     with stop_on_signal() as stop_requested, display:
         for note in search.study.notes:
@@ -138,10 +137,33 @@ def _run(
             last = progress
     if last is None:
         raise RuntimeError("a search yields at least its last progress")
-    return spec, last
+    return last
 
 
-def _print_result(database: "Database", spec: "StudySpec", last: "Progress") -> None:
+def _with_range_test(
+    database: "Database", draft: Draft, spec: "StudySpec", task: "Task", display: "Display"
+) -> "StudySpec":
+    """Return the study with the bounds and first trials that a range test suggests; a stored one as it is."""
+    from lrsearch.cli.range_test import run_with_progress
+    from lrsearch.range_test import WIDENING
+    from lrsearch.review.range_test_wording import range_test_lines
+    from lrsearch.service.range_test import RangeTestPlan, with_range_test, with_stored_bounds
+
+    if draft.stored:
+        display.note(f"study {spec.name!r} exists and keeps its bounds; the range test is left out")
+        return with_stored_bounds(database, spec)
+    test = run_with_progress(database, spec, task, RangeTestPlan())
+    for line in ("range test", *range_test_lines(test)):
+        display.note(line)
+    spec = with_range_test(spec, test)
+    display.note(
+        f"lr is searched in {spec.space.lr}: the interval, a factor of {WIDENING:g} wider on both sides"
+    )
+    return spec
+
+
+def print_result(database: "Database", spec: "StudySpec", last: "Progress") -> None:
+    """Print how many trials have ended, and the best one."""
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
 
@@ -154,8 +176,15 @@ def _print_result(database: "Database", spec: "StudySpec", last: "Progress") -> 
         print_best(database, spec)
 
 
-def _leave(last: "Progress", spec: "StudySpec", storage: str | None) -> None:
-    """Say how to go on with a study that is not at its end, and leave with the exit code that says so."""
+def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str = "python train.py") -> None:
+    """Say how to go on with a study that is not at its end, and leave with the exit code that says so.
+
+    Args:
+        last: how its run ended.
+        spec: of the study.
+        storage: the option ``--storage`` as it was given, or None.
+        script: what trains a trial, where that is a script of the user's.
+    """
     from lrsearch.service.progress import StopReason
 
     all_failed = last.ended_trials > 0 and last.ended.get("FAIL", 0) == last.ended_trials
@@ -168,7 +197,7 @@ def _leave(last: "Progress", spec: "StudySpec", storage: str | None) -> None:
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TIMEOUT}:
-        _tell_how_to_go_on(last.stopped.value, spec, storage)
+        _tell_how_to_go_on(last.stopped.value, spec, storage, script)
     if last.stopped is StopReason.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -182,11 +211,11 @@ def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | No
         typer.echo("Stopped before anything was stored; run the same command again.", err=True)
 
 
-def _tell_how_to_go_on(reason: str, spec: "StudySpec", storage: str | None) -> None:
-    from lrsearch.service.tasks import references
-
+def _tell_how_to_go_on(
+    reason: str, spec: "StudySpec", storage: str | None, script: str = "python train.py"
+) -> None:
     typer.echo(
         f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
-        f"Go on with: {command('optimize', spec.name, storage, references(spec))}",
+        f"Go on with: {run_command(spec, storage, script)}",
         err=True,
     )

@@ -11,6 +11,7 @@ import typer
 from lrsearch.errors import DatabaseSetupError
 
 if TYPE_CHECKING:
+    from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
 
 StorageOption = Annotated[
@@ -69,6 +70,23 @@ def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] =
 
     words = ["lrsearch", verb, study, *(["--storage", masked(storage)] if storage else [])]
     return shlex.join([*words, *(word for reference in allowed for word in ("--allow-task", reference))])
+
+
+def run_command(spec: "StudySpec", storage: str | None, script: str = "python train.py") -> str:
+    """Return the command that goes on with a study.
+
+    Args:
+        spec: of the study.
+        storage: the option ``--storage`` as it was given, or None.
+        script: what trains a trial, where that is a script of the user's.
+    """
+    from lrsearch.service.tasks import references
+    from lrsearch.spec import EXTERNAL
+
+    if spec.task != EXTERNAL:
+        return command("optimize", spec.name, storage, references(spec))
+    verb, name, *rest = shlex.split(command("worker", spec.name, storage))[1:]
+    return shlex.join(["lrsearch", verb, "--study", name, *rest, "--command", script])
 
 
 def storage_exists(option: str | None) -> bool:

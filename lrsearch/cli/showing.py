@@ -1,15 +1,16 @@
 """Prints a study's best trial, and its best ten."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 import typer
 
+from lrsearch.cli.parameters import run_command
 from lrsearch.cli.table import print_table
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
     from lrsearch.results import TrialRecord
+    from lrsearch.schedules import Hyperparameters
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
 
@@ -25,8 +26,7 @@ def best_trial(database: "Database", spec: "StudySpec") -> "TrialRecord":
     ranked = ranked_trials(database, spec)
     if not ranked:
         raise SpecError(
-            f"study {spec.name!r} has no complete trial yet; "
-            f"go on with: lrsearch optimize {shlex.quote(spec.name)}"
+            f"study {spec.name!r} has no complete trial yet; go on with: {run_command(spec, None)}"
         )
     return ranked[0]
 
@@ -43,45 +43,57 @@ def ranked_trials(database: "Database", spec: "StudySpec") -> list["TrialRecord"
 
 def print_best(database: "Database", spec: "StudySpec") -> None:
     """Print the best trial: its value and metrics, its hyperparameters, and their lines of PyTorch."""
-    from lrsearch.review.wording import described, number, pytorch_lines
-    from lrsearch.spec import hyperparameters
+    from lrsearch.review.wording import described, number
+    from lrsearch.spec import hyperparameters_by_part
     from lrsearch.storage.epochs import curves
     from lrsearch.storage.studies import find_study
 
     best = best_trial(database, spec)
     record = find_study(database, spec.name)
-    point = hyperparameters(spec, best.params)
     curve = [result for result in curves(database, record.uuid) if result.trial == best.number]
     metrics = (
         "".join(f", {name} {number(value)}" for name, value in curve[-1].metrics.items()) if curve else ""
     )
     typer.echo(f"Best trial {best.number}: validation loss {number(best.value)}{metrics}")
-    typer.echo(f"  {described(point)}")
-    steps = steps_per_epoch(database, spec)
-    if steps is not None:
-        typer.echo(f"In PyTorch, for {spec.epochs} epochs of {steps} updates:")
-        for line in pytorch_lines(spec.optimizer.name, point, spec.epochs or 1, steps):
-            typer.echo(f"  {line}")
+    points = hyperparameters_by_part(spec, best.params)
+    for part, point in points.items():
+        typer.echo(f"  {part + ': ' if part else ''}{described(point, spec.optimizer.name)}")
+    for part, point in points.items():
+        _print_pytorch(database, spec, part, point)
 
 
-def steps_per_epoch(database: "Database", spec: "StudySpec") -> int | None:
-    """Return the updates of an epoch, known once a study has been run."""
+def _print_pytorch(
+    database: "Database", spec: "StudySpec", part: str | None, point: "Hyperparameters"
+) -> None:
+    from lrsearch.review.wording import pytorch_lines
+
+    steps = steps_per_epoch(database, spec, part)
+    if steps is None:
+        return
+    typer.echo(f"In PyTorch, {part + ', ' if part else ''}for {spec.epochs} epochs of {steps} updates:")
+    for line in pytorch_lines(spec.optimizer.name, point, spec.epochs or 1, steps):
+        typer.echo(f"  {line}")
+
+
+def steps_per_epoch(database: "Database", spec: "StudySpec", part: str | None = None) -> int | None:
+    """Return the updates of an epoch, known once a study, or the part of one, has been run."""
     import optuna
 
     study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
-    steps: int | None = study.user_attrs.get("lrsearch:steps_per_epoch")
+    name = "lrsearch:steps_per_epoch" if part is None else f"lrsearch:steps_per_epoch/{part}"
+    steps: int | None = study.user_attrs.get(name)
     return steps
 
 
 def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     """Print trials as a table."""
-    from lrsearch.review.wording import described, number
-    from lrsearch.spec import hyperparameters
+    from lrsearch.review.wording import described_parts, number
+    from lrsearch.spec import hyperparameters_by_part
 
     rows = []
     for record in records:
         state = "DIVERGED" if record.diverged else record.state
         note = f" ({record.reason})" if record.reason else ""
-        words = described(hyperparameters(spec, record.params))
+        words = described_parts(hyperparameters_by_part(spec, record.params))
         rows.append((record.number, state, number(record.value), record.epochs, words + note))
     print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)

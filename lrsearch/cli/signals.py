@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPING = "Stopping at the end of this epoch; once more stops at once."
+
 
 @contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
+def stop_on_signal(announcement: str = STOPPING) -> Iterator[Callable[[], bool]]:
     """Give a function that says whether the user wants to stop; the second signal stops at once.
+
+    Args:
+        announcement: what the first signal prints.
 
     Raises:
         KeyboardInterrupt: inside the block, on the second signal.
@@ -20,7 +25,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
-        print("\nStopping at the end of this epoch; once more stops at once.", file=sys.stderr)  # noqa: T201 # to the user
+        print(f"\n{announcement}", file=sys.stderr)  # noqa: T201 # to the user
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage, storage_exists
+from lrsearch.cli.parameters import StorageOption, StudyArgument, open_storage, run_command, storage_exists
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -97,10 +97,11 @@ def best(
     if format == "json":
         typer.echo(as_json(trial_rows([trial])))
     else:
+        content = tomlkit.dumps(fixed_study(spec, trial.params))
         typer.echo(
             f"# The best trial of study {spec.name}: trial {trial.number}, validation loss {trial.value}."
         )
-        typer.echo(tomlkit.dumps(fixed_study(spec, trial.params)), nl=False)
+        typer.echo(content, nl=False)
 
 
 def trials(
@@ -163,7 +164,7 @@ def extend(
     with open_storage(storage) as database:
         spec = extend_study(database, study, trials=added, lr_low=lr_low, lr_high=lr_high)
     typer.echo(f"Study {spec.name} now has {spec.trials} trials and lr in {spec.space.lr}.")
-    typer.echo(f"Go on with: {command('optimize', spec.name, storage)}")
+    typer.echo(f"Go on with: {run_command(spec, storage)}")
 
 
 def enqueue(
@@ -182,9 +183,8 @@ def enqueue(
     point = _point(values)
     with open_storage(storage) as database:
         slot = enqueue_point(database, study, point)
-    typer.echo(
-        f"The point is in slot {slot} of study {study}. Train it with: {command('optimize', study, storage)}"
-    )
+        _record, spec = _stored(database, study)
+    typer.echo(f"The point is in slot {slot} of study {study}. Train it with: {run_command(spec, storage)}")
 
 
 def delete(

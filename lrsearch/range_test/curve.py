@@ -16,8 +16,9 @@ from lrsearch.range_test.growth import Growth
 Array = NDArray[np.float64]
 
 POINTS = 201  # of a smoothed curve
-BANDWIDTH = 0.04  # of the smoothing, as a fraction of the range of log lr
-NEIGHBOURS = 8  # steps to each side by which the scatter is judged
+BANDWIDTH = 0.015  # of the smoothing, as a fraction of the range of log lr
+BANDWIDTH_STEPS = 2  # of the smoothing at least, in steps
+NEIGHBOURS = 12  # steps to each side by which the scatter is judged
 MEDIAN_DEVIATION = 0.6745  # of a normal distribution, in standard deviations
 
 
@@ -150,8 +151,9 @@ def smoothed_curves(test: RangeTest) -> SmoothedCurves:
     """
     lrs = test.growth.lrs()
     position = np.log(lrs)
-    points = np.linspace(position[0], position[: test.steps][-1], POINTS)
-    weights = _weights(points, position, BANDWIDTH * math.log(test.growth.high / test.growth.low))
+    # A test that ends with its first update is a point, not a curve.
+    points = np.linspace(position[0], position[max(test.steps, 2) - 1], POINTS)
+    weights = _weights(points, position, _bandwidth(test.growth))
     losses = np.stack([_whole(lane, test.growth.steps) for lane in test.lanes])
     scatter = np.sqrt((np.stack([_scatter(lane) for lane in losses]) ** 2).sum(axis=0)) / len(test.lanes)
     noise = np.sqrt(((weights * scatter) ** 2).sum(axis=1))
@@ -162,6 +164,11 @@ def cut_off(lane: LaneCurve) -> float:
     """Return the loss at which a curve is cut off: as far above its beginning as its lowest lies below it."""
     beginning = max(lane.untrained_loss, *lane.losses[:5], -math.inf)
     return 2 * beginning - min(lane.untrained_loss, *lane.losses, math.inf)
+
+
+def _bandwidth(growth: Growth) -> float:
+    """Return the bandwidth of the smoothing in log lr."""
+    return max(BANDWIDTH, BANDWIDTH_STEPS / growth.steps) * math.log(growth.high / growth.low)
 
 
 def _weights(points: Array, position: Array, bandwidth: float) -> Array:

@@ -71,7 +71,7 @@ def find_zones(test: RangeTest) -> Zones:
     curves = smoothed_curves(test)
     start, lowest = _start_level(test, curves), int(np.argmin(curves.mean))
     descent = start - float(curves.mean[lowest])
-    if lowest == 0 or descent <= _significant(curves, 0, lowest):
+    if lowest == 0 or descent <= _significant(curves, 0)[lowest]:
         return _without_fall(test, curves)
     begin = _last_at_least(curves.mean[: lowest + 1], start - EDGE * descent)
     risen = _risen(test, curves, lowest, EDGE * descent)
@@ -119,18 +119,21 @@ def _start_level(test: RangeTest, curves: SmoothedCurves) -> float:
 
 
 def _risen(test: RangeTest, curves: SmoothedCurves, lowest: int, rise: float) -> int | None:
-    """Return the first point behind the lowest at which the loss has risen for certain, or None."""
+    """Return the first point behind the lowest at which the loss has risen so far, or None.
+
+    Provided that somewhere behind the lowest point it has risen for certain.
+    """
     rises = curves.mean[lowest:] - curves.mean[lowest]
-    certain = max(rise, _significant(curves, lowest, int(np.argmax(rises)) + lowest))
-    if (rises > certain).any():
-        return lowest + int(np.argmax(rises > certain))
+    certain = rises > np.maximum(rise, _significant(curves, lowest)[lowest:])
+    if certain.any():
+        return lowest + int(np.argmax(rises > rise if rise else certain))
     return len(curves.lrs) - 1 if any(lane.diverged for lane in test.lanes) else None
 
 
-def _significant(curves: SmoothedCurves, one: int, other: int) -> float:
-    """Return the difference between two points that chance alone does not make."""
-    noise = math.hypot(curves.noise[one], curves.noise[other])
-    return max(SIGNIFICANCE * noise, RELATIVE_SIGNIFICANCE * abs(float(curves.mean[0])))
+def _significant(curves: SmoothedCurves, point: int) -> Array:
+    """Return the difference between a point and every other that chance alone does not make."""
+    noise = np.hypot(curves.noise, curves.noise[point])
+    return np.asarray(np.maximum(SIGNIFICANCE * noise, RELATIVE_SIGNIFICANCE * abs(curves.mean[0])))
 
 
 def _last_at_least(losses: Array, level: float) -> int:

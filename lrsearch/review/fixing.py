@@ -1,8 +1,10 @@
 """A trial as a study file of its own, its values fixed."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from lrsearch.errors import SpecError
 from lrsearch.parameters import Scalar
 from lrsearch.schedules import Hyperparameters
 from lrsearch.spec import GroupsSpec, StudySpec, hyperparameters
@@ -14,7 +16,15 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
     Args:
         spec: resolved specification of the trial's study.
         params: the trial's searched parameters by canonical name.
+
+    Raises:
+        SpecError: if the study has parts: one file holds one space, and each part has values of its own.
     """
+    if spec.parts is not None:
+        raise SpecError(
+            f"study {spec.name!r} has the parts {', '.join(spec.parts)}, and a study file cannot fix values "
+            f"for each; see them: lrsearch best {shlex.quote(spec.name)} --format json"
+        )
     point = hyperparameters(spec, params)
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
     return {
@@ -22,7 +32,7 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
         "task": spec.task,
         "trials": 1,
         "epochs": spec.epochs,
-        "batch_size": spec.batch_size,
+        **({"batch_size": spec.batch_size} if spec.batch_size is not None else {}),
         "seed": spec.seed,
         "sampler": "random",
         "pruner": "none",

@@ -42,6 +42,17 @@ def described(hyperparameters: Hyperparameters, optimizer: str | None = None) ->
     return ", ".join([*parts, *_groups(hyperparameters)])
 
 
+def described_parts(parts: Mapping[str | None, Hyperparameters], optimizer: str | None = None) -> str:
+    """Return the hyperparameters of a trial in one line, each part's behind its name.
+
+    Args:
+        parts: hyperparameters by part; those of a study without parts below None.
+        optimizer: as for :func:`described`.
+    """
+    words = {part: described(each, optimizer) for part, each in parts.items()}
+    return "; ".join(line if part is None else f"{part}: {line}" for part, line in words.items())
+
+
 def pytorch_lines(
     optimizer: str, hyperparameters: Hyperparameters, epochs: int, steps_per_epoch: int
 ) -> list[str]:

@@ -12,7 +12,7 @@ from lrsearch.errors import SpecError, suggestion
 from lrsearch.parameters import Choice, Domain, Range, Scalar
 from lrsearch.schedules import expressions
 from lrsearch.schedules.formulas import Floats, Knobs, Span
-from lrsearch.schedules.kinds import Kind, Knob, add_kind, how_to_allow, kind_named
+from lrsearch.schedules.kinds import Kind, Knob, Limits, add_kind, how_to_allow, kind_named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -239,7 +239,7 @@ def declare_unloaded(reference: str, knobs: Mapping[str, Domain | Scalar]) -> Ki
     """
     declaration = Declaration(
         tuple(
-            Knob(name, domain, _usual(domain), _Anything())
+            Knob(name, domain, _usual(domain), _stored_limits(domain))
             for name, domain in knobs.items()
             if name not in _SWITCHES
         ),
@@ -325,6 +325,13 @@ def _knob(name: str, domain: Domain | Scalar) -> Knob:
     raise SpecError(
         f"{name} must be declared as Range(low, high), Choice((a, b)) or a plain value, but got {domain!r}"
     )
+
+
+def _stored_limits(domain: Domain | Scalar) -> Limits:
+    """Return what a stored study tells of a parameter's limits: whether only whole numbers belong to it."""
+    if isinstance(domain, Range) and isinstance(domain.low, int) and isinstance(domain.high, int):
+        return Range(-_LARGEST, _LARGEST, integer=True)
+    return _Anything()
 
 
 def _usual(domain: Domain | Scalar) -> Scalar:

@@ -8,7 +8,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import Trial
+from optuna.trial import BaseTrial
 
 from lrsearch.parameters import Choice, Domain, Parameter, Point, Range, Scalar, SearchSpace
 
@@ -34,7 +34,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {parameter.name: distribution(domain_of(parameter)) for parameter in space.searched}
 
 
-def suggest(trial: Trial, space: SearchSpace) -> Point:
+def suggest(trial: BaseTrial, space: SearchSpace) -> Point:
     """Return a whole point, its searched part suggested by the trial's sampler under canonical names."""
 
     def choose(parameter: Parameter) -> Scalar:

@@ -1,6 +1,5 @@
 """Which task a specification means: one that comes with lrsearch, code that a user named, or an object."""
 
-import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +77,10 @@ def find_task(spec: StudySpec, data_dir: Path | None = None, allowed: Collection
             f"go on there: lrsearch.optimize(task, name={spec.name!r}, ...)"
         )
     if spec.task == EXTERNAL:
-        name = shlex.quote(spec.name)
         raise TaskError(
-            f"the training of study {spec.name!r} is a script of yours, which lrsearch cannot run by itself. "
-            f"In the script: with lrsearch.trial({spec.name!r}) as t: ...\n"
-            f'Or run it for every trial: lrsearch worker --study {name} --command "python train.py"'
+            f"study {spec.name!r} has task = {EXTERNAL!r}: a script of yours trains it.\n"
+            "In the script: with lrsearch.trial(NAME_OR_FILE) as t: ...\n"
+            'Or run it for every trial: lrsearch worker --study NAME_OR_FILE --command "python train.py"'
         )
     return load_task(spec.task, find_data_dir(data_dir), allowed)
 

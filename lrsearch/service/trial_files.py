@@ -12,8 +12,9 @@ import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 from lrsearch.code import is_reference, load
 from lrsearch.errors import InputError
@@ -46,10 +47,19 @@ class Assignment:
     optimizer: str
     hyperparameters: Mapping[str | None, Hyperparameters]
 
+    def load_kinds(self, allowed: Collection[str]) -> None:
+        """Load the schedules of the user's own that it names.
+
+        Raises:
+            CodeNotAllowedError: if one is code that the user did not allow.
+        """
+        for each in self.hyperparameters.values():
+            _load_kind(each.kind, allowed)
+
     def write(self, path: Path) -> None:
         """Write it as a JSON object."""
         parts = {part: self._part(each) for part, each in self.hyperparameters.items()}
-        content = parts[None] if None in parts else {"parts": parts}
+        content = parts.get(None, {"parts": parts})
         head = {"study": self.study, "number": self.number, "epochs": self.epochs}
         path.write_text(json.dumps({**head, **content}, indent=2), encoding="utf-8")
 
@@ -108,12 +118,12 @@ class Report:
         """
         numbers = {name: _number(name, value) for name, value in content.items() if name != "epoch"}
         epoch = content.get("epoch")
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
+        if "valid_loss" not in numbers or epoch is None:
+            raise InputError(f"a report needs epoch and valid_loss, but got {dict(content)!r}")
+        if isinstance(epoch, bool) or not isinstance(epoch, SupportsIndex) or index(epoch) < 1:
             raise InputError(f"epoch must be a whole number from 1, but got {epoch!r}")
-        if "valid_loss" not in numbers:
-            raise InputError(f"a report needs epoch and valid_loss, but got {', '.join(content)}")
         limit = numbers.pop("diverged_above", math.inf)
-        return cls(epoch, numbers.pop("valid_loss"), numbers, limit)
+        return cls(index(epoch), numbers.pop("valid_loss"), numbers, limit)
 
     @property
     def diverged(self) -> bool:
@@ -186,12 +196,19 @@ def read_line(number: int, line: str) -> dict[str, Any]:
 
 def _hyperparameters(content: Mapping[str, Any], allowed: Collection[str]) -> Hyperparameters:
     point = content["hyperparameters"]
-    if is_reference(point["kind"]):
-        register(point["kind"], load(point["kind"], allowed))
+    _load_kind(point["kind"], allowed)
     return Hyperparameters.from_point(point, tuple(content.get("frozen", ())))
 
 
+def _load_kind(kind: str, allowed: Collection[str]) -> None:
+    if is_reference(kind):
+        register(kind, load(kind, allowed))
+
+
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
-        raise InputError(f"{name} must be a number, but got {value!r}")
-    return float(value)
+    try:
+        if not isinstance(value, bool | str):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):  # a list; a tensor of several numbers
+        pass
+    raise InputError(f"{name} must be one number, but got {value!r}")

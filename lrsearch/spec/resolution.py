@@ -171,7 +171,8 @@ def _knobs(kind: Kind, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     domains = {name: given.get(name, knob.default_for(epochs)) for name, knob in known.items()}
     for name, domain in domains.items():
         limits = known[name].limits
-        domains[name] = _as_integers(domain) if isinstance(limits, Range) and limits.integer else domain
+        if isinstance(limits, Range):
+            domains[name] = _as_integers(domain) if limits.integer else _as_floats(domain)
         _check_limits(f"space.{kind.name}.{name}", domains[name], limits)
     return domains
 
@@ -192,6 +193,13 @@ def _as_integers(domain: Any) -> Any:
     if isinstance(domain, Choice):
         return Choice(tuple(_as_integers(option) for option in domain.options))
     return int(domain) if isinstance(domain, float) and domain.is_integer() else domain
+
+
+def _as_floats(domain: Any) -> Any:
+    """Return a range with bounds that are floats, so that a stored study tells it from whole numbers."""
+    if isinstance(domain, Range):
+        return Range(float(domain.low), float(domain.high), domain.log, points=domain.points)
+    return domain
 
 
 def _check_limits(key: str, domain: Any, limits: Limits) -> None:

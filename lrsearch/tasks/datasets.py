@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from lrsearch.errors import InputError
+from lrsearch.errors import InputError, TaskError
 from lrsearch.tasks.trees import Tree
 
 Collate = Callable[[list[Any]], Any]
@@ -58,6 +58,21 @@ class DatasetSplit:
         return list(several(list(indices))) if several else [self.dataset[index] for index in indices]
 
     def batch(self, indices: Sequence[int]) -> Tree:
-        """Return a batch of examples: ``(inputs, targets)`` if they are pairs, else what ``collate`` made."""
-        batch = (self.collate or default_collate)(self.examples(indices))
+        """Return a batch of examples: ``(inputs, targets)`` if they are pairs, else what ``collate`` made.
+
+        Raises:
+            TaskError: there is no ``collate``, and examples differ in shape or are no tensors.
+        """
+        collate = self.collate or _collated
+        batch = collate(self.examples(indices))
         return tuple(batch) if isinstance(batch, list) and len(batch) == 2 else batch
+
+
+def _collated(examples: list[Any]) -> Any:
+    try:
+        return default_collate(examples)
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise TaskError(
+            f"examples cannot be put together into a batch: {str(error).splitlines()[0]}; pass collate=, a "
+            "function that makes a batch of a list of examples, and pads those that differ in shape"
+        ) from error

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from lrsearch.errors import InputError, TaskError
 from lrsearch.tasks.datasets import Collate, DatasetSplit
 from lrsearch.tasks.task import Metric, Split, Splits, Task, TrainingStep
-from lrsearch.tasks.trees import Tree
+from lrsearch.tasks.trees import Tree, leaves
 
 Pair = tuple[Tree, Tree]
 """(inputs, targets)"""
@@ -72,7 +72,7 @@ class PlainTask(Task):
         self.clip_norm, self.accumulate, self.amp = settings.clip_norm, settings.accumulate, settings.amp
         self.metrics = dict(metrics)
         if loss is not None:
-            self.loss = loss  # type: ignore[method-assign,assignment]  # the user's function is this task's method
+            self.loss = _following(loss)  # type: ignore[method-assign,assignment]  # the user's function is this task's method
         if training_step is not None:
             self.training_step = training_step  # type: ignore[method-assign,assignment]  # likewise
 
@@ -162,6 +162,17 @@ def _metric_arguments(metrics: Any) -> dict[str, Any]:
             f"metrics must be functions by name, such as {{'mae': F.l1_loss}}, but got {metrics!r}"
         )
     return {f"metrics[{name!r}]": metric for name, metric in metrics.items()}
+
+
+def _following(loss: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """Return a loss whose own tensors, such as the weights of classes, follow the outputs' device."""
+    return partial(_loss_there, loss) if isinstance(loss, nn.Module) and loss.state_dict() else loss
+
+
+def _loss_there(loss: nn.Module, outputs: Any, targets: Any) -> Tensor:
+    device = next(leaf.device for leaf in leaves(outputs) if isinstance(leaf, Tensor))
+    result: Tensor = loss.to(device)(outputs, targets)
+    return result
 
 
 def _name_of(model_factory: Callable[[], nn.Module]) -> str:

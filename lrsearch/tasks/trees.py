@@ -64,8 +64,8 @@ def length(tree: Tree) -> int:
     return int(lengths.pop())
 
 
-def rows(tree: Tree, index: Tensor | slice) -> Tree:
-    """Return some rows of every tensor of a tree, chosen by their numbers or a slice."""
+def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
+    """Return some rows of every tensor of a tree, chosen by their numbers or a slice, or a single one."""
     return mapped(lambda leaf: leaf[index], tree)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrsearch.errors import SpecError, TaskError
+from lrsearch.code import user_traceback
+from lrsearch.errors import InputError, SpecError, TaskError
 from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Split, Splits, Task
@@ -63,12 +64,20 @@ def load_data(task: Task, batch_size: int, device: torch.device) -> TrainingData
 
     Raises:
         SpecError: an update needs more examples than the training split has.
-        TaskError: the task gives no splits.
+        TaskError: the task gives no splits, or reading them fails.
         DataError: the data is missing and cannot be fetched.
     """
+    try:
+        return _loaded(task, batch_size, device)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise TaskError(f"the data of {task.name} cannot be read:\n{user_traceback(error)}") from error
+
+
+def _loaded(task: Task, batch_size: int, device: torch.device) -> TrainingData:
     splits = read_splits(task)
-    datasets = [split for split in (splits.train, splits.valid) if isinstance(split, DatasetSplit)]
-    reason = streaming_reason(datasets, device)
+    reason = streaming_reason((splits.train, splits.valid), device)
     if reason is None:
         return ResidentData(task, batch_size, device, splits)
     _log.info("the data of %s are streamed: %s", task.name, reason)

@@ -16,7 +16,7 @@ from lrsearch.range_test import Growth, LaneCurve, LossWatch, RangeTest
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task
-from lrsearch.training.data import OTHER_RANDOMNESS, TrainingData, derived_seed
+from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.eager import build_model
 from lrsearch.training.groups import parameter_groups, set_lr
@@ -128,7 +128,8 @@ def _steps(task: Task, data: TrainingData, growth: Growth, lanes: list[_Lane]) -
 def _start(
     task: Task, data: TrainingData, growth: Growth, name: str, hyperparameters: Hyperparameters, seed: int
 ) -> _Lane:
-    model = _own(build_model(task, seed, data.device)).train()
+    with fixed_randomness(derived_seed(seed, INITIAL_WEIGHTS), data.device):
+        model = _own(build_model(task, seed, data.device)).train()
     groups = parameter_groups(model, hyperparameters)
     optimizer = build_optimizer(name, groups, growth.low, hyperparameters.optimizer)
     return _Lane(seed, model, optimizer, _endless(data, seed))

@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -117,8 +118,8 @@ def _fresh_model(task: Task) -> nn.Module:
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if not trained:
         raise TaskError(
-            f"{task.name}: build_model() returned a {type(model).__name__} without parameters to train; layers "
-            "in a plain list or dict are not found (nn.ModuleList, nn.ModuleDict), frozen ones do not count"
+            f"{task.name}: build_model() returned a {type(model).__name__} without parameters to train; "
+            "layers in a plain list or dict are not found (take nn.ModuleList), frozen ones do not count"
         )
     if trained & {id(parameter) for parameter in other.parameters()}:
         raise TaskError(
@@ -191,8 +192,8 @@ def _check_gradient(task: Task, model: nn.Module, loss: float, batch: Batch) -> 
     method = "training_step" if task.overrides("training_step") else "forward and loss"
     if not gradients:
         raise TaskError(
-            f"{task.name}: no parameter of the model gets a gradient from the loss; does {method} use the model "
-            "that is given?"
+            f"{task.name}: no parameter of the model gets a gradient from the loss; does {method} use the "
+            "model that is given?"
         )
     if any(bool(gradient.isnan().any()) for gradient in gradients):
         raise TaskError(
@@ -229,7 +230,7 @@ def _update(task: Task, model: nn.Module, optimizer: Optimizer, batch: Batch) ->
         optimizer.zero_grad()
         loss = _loss(task, model, batch)
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
-        return float(loss)
+        return float(loss.detach())
 
     model.train()
     with _explained(task, f"an update by {type(optimizer).__name__}", batch, model):
@@ -275,6 +276,8 @@ def _functions(task: Task) -> dict[str, Any]:
 
 
 def _code(function: Any) -> CodeType | None:
+    if isinstance(function, partial):
+        function = function.func
     if isinstance(function, nn.Module):
         function = function.forward
     return getattr(getattr(function, "__func__", function), "__code__", None)

@@ -1,6 +1,6 @@
 """Which data sets are read once and kept on the training device, and which are streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lrsearch.errors import TaskError
 from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness, random_state
 from lrsearch.tasks.task import Split
-from lrsearch.tasks.trees import Tree, leaves, mapped, moved, same, shapes, size_bytes
+from lrsearch.tasks.trees import Tree, description, leaves, mapped, moved, rows, same, size_bytes
 
 RESIDENT_SHARE = 0.5  # of the device's free memory; model, gradients and activations need the rest
 CHUNK_EXAMPLES = 256  # examples read at a time
@@ -36,19 +36,21 @@ class _Chunks:
             return self.split.batch(range(first, min(first + CHUNK_EXAMPLES, len(self.split))))
 
 
-def streaming_reason(splits: list[DatasetSplit], device: torch.device) -> str | None:
-    """Return why data sets must be streamed, in words; None where they can be kept on the device.
+def streaming_reason(splits: Sequence[Split | DatasetSplit], device: torch.device) -> str | None:
+    """Return why splits must be streamed, in words; None where they can be kept on the device.
 
     Args:
         splits: all that are read in training.
         device: where they would lie.
     """
-    asked = {split.resident for split in splits}
+    datasets = [split for split in splits if isinstance(split, DatasetSplit)]
+    asked = {split.resident for split in datasets}
     if False in asked:
         return "resident=False was given"
     if asked == {True}:
         return None
-    return next(filter(None, map(_unfit, splits)), None) or _excess(splits, device)
+    with fixed_randomness(0):
+        return next(filter(None, map(_unfit, datasets)), None) or _excess(splits, device)
 
 
 def laid_out(split: DatasetSplit, device: torch.device) -> Split:
@@ -76,19 +78,18 @@ def _unfit(split: DatasetSplit) -> str | None:
     if split.collate is not None:
         return "a collate function makes its batches (resident=True lets it make one of all examples)"
     indices = range(min(_PROBED_EXAMPLES, len(split)))
-    with fixed_randomness(0):
-        before = random_state()
-        first = split.examples(indices)
-        if random_state() != before:
-            return "reading an example draws random numbers, as random augmentation does"
-        if not same(first, split.examples(indices)):
-            return "an example is another one when it is read again"
+    before = random_state()
+    first = split.examples(indices)
+    if random_state() != before:
+        return "reading an example draws random numbers, as random augmentation does"
+    if not same(first, split.examples(indices)):
+        return "an example is another one when it is read again"
     others = {type(leaf).__name__ for leaf in leaves(split.batch(indices)) if not isinstance(leaf, Tensor)}
     return f"its examples hold values that are no tensors ({', '.join(sorted(others))})" if others else None
 
 
-def _excess(splits: list[DatasetSplit], device: torch.device) -> str | None:
-    needed = sum(size_bytes(split.batch([0])) * len(split) for split in splits)
+def _excess(splits: Sequence[Split | DatasetSplit], device: torch.device) -> str | None:
+    needed = sum(_needed_bytes(split, device) for split in splits)
     limit = int(RESIDENT_SHARE * free_bytes(device))
     if needed <= limit:
         return None
@@ -96,6 +97,12 @@ def _excess(splits: list[DatasetSplit], device: torch.device) -> str | None:
         f"its {needed / 2**20:,.0f} MiB are more than {RESIDENT_SHARE:.0%} of the memory that is free on "
         f"{device} ({limit / 2**20:,.0f} MiB)"
     )
+
+
+def _needed_bytes(split: Split | DatasetSplit, device: torch.device) -> int:
+    if isinstance(split, DatasetSplit):
+        return size_bytes(split.batch([0])) * len(split)
+    return 0 if device.type == "cpu" else size_bytes((split.inputs, split.targets))
 
 
 def _filled(split: DatasetSplit, device: torch.device) -> Tree:
@@ -108,25 +115,22 @@ def _filled(split: DatasetSplit, device: torch.device) -> Tree:
         try:
             mapped(lambda whole, part, row=first: _fill(whole, part, row), filled, chunk)
         except (ValueError, KeyError, TypeError) as error:
-            raise TaskError(_differing(f"{shapes(filled)} and {shapes(chunk)}")) from error
+            raise TaskError(
+                f"examples differ in shape or dtype ({description(rows(filled, 0))} and "
+                f"{description(rows(chunk, 0))}); pass collate=, a function that pads a list of them"
+            ) from error
         first += CHUNK_EXAMPLES
     return filled
 
 
-def _chunks(split: DatasetSplit) -> Iterator[Tree]:
-    loader: DataLoader[Tree] = DataLoader(
+def _chunks(split: DatasetSplit) -> "DataLoader[Tree]":
+    return DataLoader(
         _Chunks(split),  # type: ignore[arg-type]  # a data set by its methods
         batch_size=None,
         num_workers=split.num_workers,
         collate_fn=_unchanged,
-        generator=torch.Generator(),
+        generator=torch.Generator(),  # else the loader draws from the global one
     )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "equal size" not in str(error) and "equal length" not in str(error):
-            raise
-        raise TaskError(_differing(str(error).splitlines()[-1])) from error
 
 
 def _unchanged(batch: Tree) -> Tree:
@@ -145,10 +149,6 @@ def _fill(whole: Tensor, part: Tensor, row: int) -> None:
     if whole.dtype != part.dtype or whole.shape[1:] != part.shape[1:]:
         raise ValueError
     whole[row : row + len(part)] = part
-
-
-def _differing(what: str) -> str:
-    return f"examples differ in shape or dtype ({what}); pass collate=, a function that pads a list of them"
 
 
 def _split_of(batch: Tree) -> Split:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Split, Task
-from lrsearch.tasks.trees import mapped, moved, rows
+from lrsearch.tasks.trees import moved, rows
 
 
 @dataclass(frozen=True)
@@ -57,25 +57,12 @@ def streamed(
         batch_size=None,
         sampler=requested,
         num_workers=split.num_workers if isinstance(split, DatasetSplit) else 0,
-        collate_fn=_unchanged,  # type: ignore[arg-type]  # it is given one item, as there is no batch size
+        collate_fn=_unchanged,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else the loader draws from the global one, which the model uses
     )
-    for pinned in loader:
-        yield _prepared(task, moved(pinned.batch, device))
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A batch that keeps its structure when it is pinned: the loader's own way makes lists of tuples."""
-
-    batch: Batch
-
-    def pin_memory(self) -> "_Read":
-        """Return the batch in memory from which a GPU copies fast."""
-        return _Read(
-            mapped(lambda leaf: leaf.pin_memory() if hasattr(leaf, "pin_memory") else leaf, self.batch)
-        )
+    for batch in loader:
+        yield _prepared(task, moved(batch, device))
 
 
 @dataclass(frozen=True)
@@ -84,17 +71,17 @@ class _Reader:
 
     split: Split | DatasetSplit
 
-    def __getitem__(self, request: Request) -> _Read:
+    def __getitem__(self, request: Request) -> Batch:
         if isinstance(self.split, Split):
             index = torch.tensor(request.indices)
             inputs, targets = self.split.inputs, self.split.targets
-            return _Read(rows(inputs, index) if targets is None else rows((inputs, targets), index))
+            return rows(inputs, index) if targets is None else rows((inputs, targets), index)
         with fixed_randomness(request.seed):
-            return _Read(self.split.batch(request.indices))
+            return self.split.batch(request.indices)
 
 
-def _unchanged(read: _Read) -> _Read:
-    return read
+def _unchanged(batch: Batch) -> Batch:
+    return batch
 
 
 def _prepared(task: Task, batch: Batch) -> Batch:

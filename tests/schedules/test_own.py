@@ -85,7 +85,8 @@ def test_a_function_of_progress_is_what_the_built_in_kind_of_its_formula_is(func
 
 
 @relaxed
-@given(st.floats(0.1, 0.9), st.integers(0, 4), st.floats(0.0, 0.6), runs, some_losses)
+# factors from 0.3: PyTorch's plateau leaves out cuts below 1e-8, which smaller ones reach
+@given(st.floats(0.3, 0.9), st.integers(0, 4), st.floats(0.0, 0.6), runs, some_losses)
 def test_a_function_of_losses_is_what_the_built_in_plateau_is(factor, patience, warmup, run, losses):
     """The plateau's rule written by a user cuts when and where the built-in one does, warm-up included."""
     register(REFERENCE, plateau)
@@ -290,17 +291,20 @@ def test_a_factor_that_breaks_a_rule_during_a_run_names_the_parameters():
 
 
 def test_the_arrays_that_a_function_gets_are_its_own():
-    """Changing them in place changes nothing else."""
+    """Changing them in place changes neither the run nor what an error says."""
 
-    @schedule()
-    def careless(progress):
+    @schedule(low=Range(-1.0, 1.0))
+    def careless(progress, low):
         progress *= 0.5
+        progress += low
         return progress
 
     steps = np.arange(20.0)
-    found = made(careless).lrs(steps)
+    found = made(careless, knobs={"low": 0.0}).lrs(steps)
     assert steps.tolist() == list(range(20))
     np.testing.assert_allclose(found, 0.5 * 0.5 * steps / 20, rtol=1e-12)
+    with pytest.raises(SpecError, match=r"returned -0\.25 at progress 0;"):
+        made(careless, knobs={"low": -0.25}).lrs(steps)
 
 
 def test_trajectories_are_compared_by_learning_rates_and_with_feedback_by_settings():

@@ -1,15 +1,17 @@
 """Canonical names of own schedules' parameters: a reference contains dots, slashes and a colon."""
 
+import json
+
 import optuna
 import pytest
 
 from lrsearch.errors import SpecError
 from lrsearch.parameters import Choice, Range
-from lrsearch.schedules import Hyperparameters, register
+from lrsearch.schedules import Hyperparameters, declare_unloaded, kinds, register
 from lrsearch.schedules.own import schedule
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.flat_space import FlatSpace
-from lrsearch.search.space import suggest
+from lrsearch.search.space import distributions, suggest
 from lrsearch.spec import StudySpec, resolve, search_space, spec_from
 from lrsearch.storage.database import open_database
 
@@ -28,6 +30,12 @@ def plain(progress, power):
     return progress**power
 
 
+@schedule(gain=Range(1, 5), cuts=Range(1, 5, integer=True))
+def declared_with_whole_bounds(progress, gain, cuts):  # noqa: ARG001 # declared, not used
+    """Take any number in one range, whole ones in the other."""
+    return 1 / (1 + gain * progress)
+
+
 @pytest.fixture
 def spec() -> StudySpec:
     """Return a resolved study of built-in and own kinds."""
@@ -44,7 +52,8 @@ def spec() -> StudySpec:
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_point_keeps_the_parameters_of_a_reference_with_dots(reference, spec):
     """Its own, and none of a reference that begins with the same letters."""
-    mine = Hyperparameters(0.3, reference, optimizer={"momentum": 0.9})
+    searched = {} if reference == "own.py:f" else {"factor": 0.123, "patience": 2, "mode": "b"}
+    mine = Hyperparameters(0.3, reference, searched or {"power": 1.5}, optimizer={"momentum": 0.9})
     others = {
         name: value
         for other in spec.space.kinds
@@ -67,6 +76,23 @@ def test_a_study_file_names_a_reference_as_it_names_a_kind(spec):
     assert spec.space.knobs["own.py:f"] == {"power": 2.0, "warmup": False}
     again = resolve(spec_from(spec.as_file_content(), "test"), epochs=6, batch_size=32)
     assert again == spec
+
+
+def test_a_stored_study_has_the_same_space_without_the_code(monkeypatch):
+    """Read back from JSON, whole numbers stay whole ones and others do not become so."""
+    register("own.py:g", declared_with_whole_bounds)
+    space = {"kinds": ["own.py:g", *REFERENCES], "own.py:g": {"gain": {"low": 1, "high": 4}}}
+    for reference in REFERENCES:
+        register(reference, shrink)
+    content = {"name": "own", "task": "digits", "trials": 8, "space": space}
+    spec = resolve(spec_from(content, "test"), epochs=6, batch_size=32)
+    stored = spec_from(json.loads(json.dumps(spec.identity())), "test")
+    monkeypatch.setattr(kinds, "_registered", {})
+    for reference in stored.space.kinds:
+        declare_unloaded(reference, stored.space.knobs[reference])
+    again = resolve(stored, epochs=6, batch_size=32)
+    assert again == spec
+    assert distributions(search_space(again)) == distributions(search_space(spec))
 
 
 @pytest.mark.parametrize(

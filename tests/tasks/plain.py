@@ -5,7 +5,6 @@ import random
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from lrsearch.tasks.task import Task
@@ -34,7 +33,7 @@ def mae(outputs, targets):
 def regression(**options):
     """Return a regression made from tensors."""
     options = {
-        "loss": F.mse_loss,
+        "loss": nn.functional.mse_loss,
         "train": regression_data(),
         "valid": regression_data(40, seed=1),
         **options,
@@ -67,7 +66,7 @@ class Noisy(Dataset):
         return self.examples
 
     def __getitem__(self, index):
-        noise = [torch.rand(()).item(), np.random.rand(), random.random()]  # noqa: NPY002 # what users write
+        noise = [torch.rand(()).item(), np.random.rand(), random.random()]
         return torch.tensor([float(index), *noise]), torch.tensor([float(index)])
 
 

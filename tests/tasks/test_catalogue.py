@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrsearch.errors import UnknownNameError
+from lrsearch.errors import CodeError, CodeNotAllowedError, TaskError, UnknownNameError
 from lrsearch.tasks import load_task, shipped, task_info, task_names
 from lrsearch.tasks.files import datasets
 
@@ -83,3 +83,80 @@ def test_every_entry_can_be_built() -> None:
     """The tables of models and normalisations cover the catalogue, and nothing else."""
     assert list(shipped.MODELS) == NAMES
     assert set(shipped.NORMALIZATIONS) == {task_info(name).dataset for name in NAMES}
+
+
+OWN = """
+import pathlib
+pathlib.Path("imported").touch()
+import torch
+from lrsearch.tasks.task import Task
+class Mine(Task):
+    batch_size = 7
+class Demanding(Task):
+    def __init__(self, width): pass
+def make(name="made"):
+    task = Mine(); task.name = name; return task
+def empty(): return 3
+def failing(): return [][1]
+instance = Mine()
+number = 5
+Net = torch.nn.Linear
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a file of tasks into the working directory, whose import leaves a trace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own-tasks.py").write_text(OWN)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Mine", "Mine"), ("make", "made"), ("instance", "Mine")])
+def test_a_reference_is_a_task_of_the_users_own(own: Path, name: str, expected: str) -> None:
+    """An instance, a subclass and a function that returns a task all give one."""
+    reference = f"own-tasks.py:{name}"
+    task = load_task(reference, own, allowed=[reference])
+    assert (task.name, task.batch_size) == (expected, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Demanding", r"takes arguments \(width\)"),
+        ("empty", "returned a int"),
+        ("number", "is a int"),
+        ("Net", "is the class Linear"),
+    ],
+)
+def test_a_reference_to_anything_else_is_refused(own: Path, name: str, message: str) -> None:
+    """The error says what was found and what is expected."""
+    reference = f"own-tasks.py:{name}"
+    with pytest.raises(TaskError, match=f"must be a lrsearch Task, a subclass of Task, .*{message}"):
+        load_task(reference, own, allowed=[reference])
+
+
+def test_a_function_that_fails_shows_the_users_frames(own: Path) -> None:
+    """As an import that fails does."""
+    reference = "own-tasks.py:failing"
+    with pytest.raises(CodeError, match="fails when it makes the task") as caught:
+        load_task(reference, own, allowed=[reference])
+    assert "IndexError" in str(caught.value)
+    assert "lrsearch/" not in str(caught.value)
+
+
+def test_code_that_is_not_allowed_is_never_imported(own: Path) -> None:
+    """Neither loading nor looking at a task runs a file that the user did not allow."""
+    for allowed in ((), ("own-tasks.py:make",), ("mnist-mlp",)):
+        with pytest.raises(CodeNotAllowedError, match=r"--allow-task own-tasks\.py:Mine"):
+            load_task("own-tasks.py:Mine", own, allowed=allowed)
+    with pytest.raises(UnknownNameError):
+        task_info("own-tasks.py:Mine")
+    assert not (own / "imported").exists()
+
+
+def test_a_file_without_a_name_is_answered_with_the_form(own: Path) -> None:
+    """The user sees what is missing."""
+    with pytest.raises(TaskError, match=r"own-tasks\.py:MyTask"):
+        load_task("own-tasks.py", own)

@@ -1,0 +1,39 @@
+"""What the functions of the Python interface take, turned into what a study file says."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.service.tasks import name_of
+from lrsearch.storage.database import Database, open_database
+from lrsearch.tasks.catalogue import load_task
+from lrsearch.tasks.files import data_dir as find_data_dir
+
+if TYPE_CHECKING:
+    from lrsearch.tasks.task import Task
+
+
+def as_table(optimizer: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table ``[optimizer]`` that a name, or a table, means."""
+    return {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def load(task: "Task | str", data_dir: Path | None) -> "Task":
+    """Return the task; a reference that stands in the user's own program is allowed by that."""
+    return load_task(task, find_data_dir(data_dir), (task,)) if isinstance(task, str) else task
+
+
+def stored_name(task: "Task | str") -> str:
+    """Return the name under which a study stores a task."""
+    return task if isinstance(task, str) else name_of(task)
+
+
+def database_at(storage: str | None) -> Database:
+    """Open the database that is asked for, else that of ``LRSEARCH_STORAGE``, else the default."""
+    return open_database(storage or os.environ.get("LRSEARCH_STORAGE") or None)

@@ -1,0 +1,70 @@
+"""``lrsearch worker``: runs a training script of the user's as the trials of a study."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.optimize import leave, print_result
+from lrsearch.cli.parameters import StorageOption, open_storage
+from lrsearch.errors import SpecError
+
+if TYPE_CHECKING:
+    from lrsearch.service.command import CommandWorker
+    from lrsearch.service.progress import Progress
+
+_HELP = """Run a training script of yours as the trials of a study, one after the other.
+
+The script finds what to train with in the JSON file that [b]LRSEARCH_TRIAL_FILE[/] names,
+or by lrsearch.trial(), and appends a line such as {"epoch": 1, "valid_loss": 0.5}
+to the file that [b]LRSEARCH_REPORT_FILE[/] names.
+
+[b]Example[/]: lrsearch worker --study gan.toml --command "python train.py"
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP)(worker)
+
+
+def worker(
+    study: Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="A stored study, or a study file.")],
+    command: Annotated[
+        str | None, typer.Option(help="What trains one trial; no shell runs it.", show_default=False)
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials that this worker runs at most.", show_default=False)
+    ] = None,
+    timeout_s: Annotated[
+        float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Run a training script as the trials of a study."""
+    from lrsearch.service.command import CommandWorker, split_command
+    from lrsearch.service.external import is_study_file, open_external
+
+    if command is None:
+        raise SpecError(
+            'a worker needs the command that trains a trial: --command "python train.py". '
+            f"A study whose task lrsearch itself trains is run by: lrsearch optimize {study}"
+        )
+    words = split_command(command)
+    with open_storage(storage, create=is_study_file(study)) as database:
+        opened = open_external(database, study, timeout_s)
+        last = _run(CommandWorker(database, opened, words), trials)
+        print_result(database, opened.spec, last)
+    leave(last, opened.spec, storage, command)
+
+
+def _run(commands: "CommandWorker", trials: int | None) -> "Progress":
+    from lrsearch.cli.display import PlainDisplay
+    from lrsearch.cli.signals import stop_on_signal
+
+    display = PlainDisplay()
+    for note in commands.study.notes:
+        display.note(note)
+    with stop_on_signal("Stopping the script; once more kills it.") as stop_requested:
+        for progress in commands.run(stop_requested, trials):
+            display.show(progress)
+    return progress

@@ -1,0 +1,164 @@
+"""Range tests of a task, stored, and what a study makes of one."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+
+from lrsearch.errors import InputError, SpecError
+from lrsearch.parameters import Range
+from lrsearch.range_test import (
+    EXPONENTIAL,
+    Growth,
+    RangeTest,
+    Suggestions,
+    find_zones,
+    suggestions,
+    widened,
+    zoomed,
+)
+from lrsearch.service.optimize import load_onto_device, middle
+from lrsearch.service.studies import stored_spec
+from lrsearch.spec import RangeTestSpec, StudySpec
+from lrsearch.storage.database import Database
+from lrsearch.storage.range_tests import record_range_test
+from lrsearch.storage.studies import find_study
+from lrsearch.tasks.task import Task
+from lrsearch.training.range_test import RangeTestStep, run_range_test
+
+STEPS = 200
+DISTINCT_FACTOR = 1.5  # suggestions that lie nearer to each other than this are one first trial
+
+
+@dataclass(frozen=True)
+class RangeTestPlan:
+    """How a range test is run.
+
+    Args:
+        growth: ``"exponential"`` or ``"linear"``.
+        low: learning rate of the first update, above 0.
+        high: learning rate after the last update, above ``low``.
+        steps: updates; None is ``epochs``, or 200 if that is None too.
+        epochs: passes over the training split, instead of ``steps``.
+        seeds: lanes, each with initial weights and batch order of its own.
+        zoom: whether the falling zone is tested again, more slowly.
+
+    Raises:
+        SpecError: if both steps and epochs are given, or a count is below 1.
+    """
+
+    growth: str = EXPONENTIAL
+    low: float = 1e-6
+    high: float = 10.0
+    steps: int | None = None
+    epochs: int | None = None
+    seeds: int = 3
+    zoom: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise SpecError(f"give --steps or --epochs, not both: got {self.steps} and {self.epochs}")
+        for name in ("epochs", "seeds"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise SpecError(f"--{name} of a range test must be at least 1, but got {count}")
+
+    def growth_over(self, steps_per_epoch: int) -> Growth:
+        """Return how the learning rate grows, for epochs of so many updates."""
+        steps = self.steps or (self.epochs * steps_per_epoch if self.epochs is not None else STEPS)
+        return Growth(self.growth, self.low, self.high, steps)
+
+
+def run(
+    database: Database, spec: StudySpec, task: Task, plan: RangeTestPlan
+) -> Iterator[RangeTestStep | RangeTest]:
+    """Run and store a range test with a study's optimizer, groups, batch size and device.
+
+    Args:
+        database: where it is stored.
+        spec: resolved; of what it searches, the optimizer's knobs and groups are taken at the middle.
+        task: what is learned.
+        plan: how the learning rate grows.
+
+    Yields:
+        each step; the last item is the test, with ``zoom`` the slower one.
+
+    Raises:
+        InputError: if the task cannot be trained with, or ``zoom`` finds no falling zone.
+    """
+    data = load_onto_device(spec, task)
+    point = replace(middle(spec), kind="constant", knobs={}, warmup_fraction=0.0)
+    seeds = range(spec.seed, spec.seed + plan.seeds)
+    growth = plan.growth_over(data.steps_per_epoch)
+    test = yield from _recorded(
+        database, run_range_test(task, data, growth, spec.optimizer.name, point, seeds)
+    )
+    if plan.zoom:
+        slower = run_range_test(task, data, zoomed(test), spec.optimizer.name, point, seeds)
+        test = yield from _recorded(database, slower)
+    yield test
+
+
+def find_range(database: Database, spec: StudySpec, task: Task, plan: RangeTestPlan) -> RangeTest:
+    """Run and store a range test as :func:`run` does, and return it."""
+    *_steps, test = run(database, spec, task, plan)
+    if not isinstance(test, RangeTest):
+        raise TypeError("a range test yields itself at the last")
+    return test
+
+
+def _recorded(
+    database: Database, items: Iterator[RangeTestStep | RangeTest]
+) -> Generator[RangeTestStep, None, RangeTest]:
+    """Yield the steps of a range test, store it, and return it."""
+    for item in items:
+        if isinstance(item, RangeTest):
+            return record_range_test(database, item).test
+        yield item
+    raise RuntimeError("a range test yields itself at the last")
+
+
+def with_range_test(spec: StudySpec, test: RangeTest) -> StudySpec:
+    """Return a study that searches around what a range test found.
+
+    The test's interval, widened by a factor of 3 to both sides, becomes the range of lr; its suggestions
+    become first trials, and its ends base and peak of cyclical kinds.
+
+    Args:
+        spec: resolved.
+        test: of the same task.
+
+    Raises:
+        InputError: if the test suggests nothing.
+    """
+    found = suggestions(test)
+    if found.interval is None:
+        raise InputError(
+            "the range test suggests no learning rate, so that it cannot bound a search: "
+            + " ".join(find_zones(test).hints)
+        )
+    bounds = widened(found.interval)
+    lr = Range(rounded(bounds.low), rounded(bounds.high), log=True)
+    interval = RangeTestSpec(
+        low=rounded(found.interval.low), high=rounded(found.interval.high), lrs=suggested_lrs(found)
+    )
+    return spec.replace(space=spec.space.model_copy(update={"lr": lr}), range_test=interval)
+
+
+def with_stored_bounds(database: Database, spec: StudySpec) -> StudySpec:
+    """Return a study with the bounds and first trials that an earlier range test gave the stored one."""
+    stored = stored_spec(find_study(database, spec.name))
+    space = spec.space.model_copy(update={"lr": stored.space.lr})
+    return spec.replace(space=space, range_test=stored.range_test)
+
+
+def suggested_lrs(found: Suggestions) -> list[float]:
+    """Return the learning rates worth a first trial: the consensus, then what other rules say."""
+    lrs: list[float] = []
+    for lr in (found.lr, *(rule.lr for rule in found.rules)):
+        if lr is not None and all(max(lr / other, other / lr) > DISTINCT_FACTOR for other in lrs):
+            lrs.append(rounded(lr))
+    return lrs
+
+
+def rounded(lr: float) -> float:
+    """Return a learning rate with two significant digits."""
+    return float(f"{lr:.2g}")

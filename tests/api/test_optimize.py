@@ -1,0 +1,197 @@
+"""``lrsearch.optimize``: from a task of one's own to a winner that can be built."""
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from torch import nn
+
+import lrsearch
+from lrsearch.errors import InputError, SpecError, StudyConflictError, StudyStoppedError, UnknownNameError
+from tests.api.tasks import INPUTS, TARGETS, linear, regression
+from tests.cli.commands import refused, succeed
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch, tmp_path):
+    """State lies in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+
+
+def search(task=None, **arguments):
+    """Search the linear regression with a small budget, without a bar."""
+    return lrsearch.optimize(task or regression(), **{"trials": 4, "progress": False, **arguments})
+
+
+def test_a_search_returns_the_best_complete_trial():
+    """Its value is the smallest of the complete ones, in Optuna's study and in the table alike."""
+    result = search()
+    complete = [t for t in result.study.trials if t.state is optuna.trial.TrialState.COMPLETE]
+    assert result.value == min(trial.value for trial in complete)
+    table = result.trials
+    assert len(table) == 4
+    assert table.set_index("number").loc[result.trial, "value"] == result.value
+    assert table.set_index("number").loc[result.trial, "params.lr"] == result.best.lr
+
+
+def test_the_built_optimizer_and_scheduler_repeat_the_trial():
+    """A plain loop with what ``build`` gives, on the study's weights and batches, ends at the same value."""
+    from lrsearch.training.data import load_data
+    from lrsearch.training.eager import build_model
+
+    task = regression()
+    result = search(task, optimizer={"name": "SGD", "momentum": 0.9})
+    data, model = load_data(task, 32, torch.device("cpu")), build_model(task, 0, torch.device("cpu"))
+    optimizer, scheduler = result.build(model)
+    for epoch in range(4):
+        for [(inputs, targets)] in data.updates(0, epoch):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
+            scheduler.step()
+        with torch.no_grad():
+            loss = nn.functional.mse_loss(model(INPUTS[128:]), TARGETS[128:]).item()
+        scheduler.report(loss)
+    assert loss == pytest.approx(result.value, rel=1e-5)
+
+
+def test_a_schedule_is_stretched_to_another_run():
+    """``build`` and ``code`` take the length of the run to come."""
+    result = search(kinds=["LinearLR"], space={"warmup_fraction": 0.0})
+    _optimizer, scheduler = result.build(linear(), epochs=10, steps_per_epoch=7)
+    assert scheduler.schedule.total_steps == 70
+    assert "total_iters=70" in result.code(epochs=10, steps_per_epoch=7)
+
+
+def test_the_printed_code_builds_the_same_learning_rates():
+    """The lines run with torch alone and start at the same rate."""
+    result = search(optimizer="AdamW")
+    namespace = {"torch": torch, "model": linear()}
+    exec(result.code(), namespace)
+    optimizer, _scheduler = result.build(linear())
+    printed = [group["lr"] for group in namespace["optimizer"].param_groups]
+    assert printed == pytest.approx([group["lr"] for group in optimizer.param_groups])
+
+
+def test_a_name_goes_on_with_its_study_and_no_name_starts_a_new_one():
+    """The budget may grow, nothing is trained twice, and unnamed studies stay apart."""
+    first = search(name="mine", trials=2)
+    again = search(name="mine", trials=3)
+    assert [len(first.records), len(again.records)] == [2, 3]
+    unnamed = {search(trials=1).spec.name for _ in range(2)}
+    assert len(unnamed) == 2
+    assert all(name.startswith("line-") for name in unnamed)
+
+
+def test_a_named_study_refuses_another_specification():
+    """What was searched before cannot silently become something else."""
+    search(name="mine")
+    with pytest.raises(StudyConflictError, match="seed"):
+        search(name="mine", seed=1)
+
+
+def test_the_command_line_sees_the_study_and_cannot_train_it():
+    """``show`` needs no task; ``optimize`` says where the task is."""
+    search(name="mine")
+    assert "line (Python object)" in succeed("studies").out
+    assert "Best trial" in succeed("show", "mine").out
+    assert "lrsearch.optimize(task, name='mine'" in refused("optimize", "mine")
+
+
+def test_a_task_may_be_named_or_referred_to():
+    """A shipped name, and a file's reference, which the user's own program allows."""
+    assert search("digits-mlp", trials=1, epochs=1).spec.task == "digits-mlp"
+    Path("mine.py").write_text(
+        "import torch, lrsearch\nx = torch.ones(64, 1)\n"
+        "task = lrsearch.Task.from_tensors(lambda: torch.nn.Linear(1, 1), (x, x), (x, x), "
+        "loss=torch.nn.functional.mse_loss, epochs=1)\n"
+    )
+    assert search("mine.py:task", trials=1).spec.task == "mine.py:task"
+
+
+def test_groups_are_searched_and_built():
+    """A factor per group is a parameter of the study, and the winner's groups keep it."""
+    result = search(groups={"0.bias": {"lr_scale": {"low": 0.1, "high": 0.5}}})
+    assert 0.1 <= result.best.lr_scales["0.bias"] <= 0.5
+    optimizer, _scheduler = result.build(linear())
+    scales = sorted(group["lr_scale"] for group in optimizer.param_groups)
+    assert scales == [result.best.lr_scales["0.bias"], 1.0]
+
+
+def test_a_range_test_bounds_the_search_once():
+    """Its interval, widened, holds every lr; going on by name keeps the stored bounds."""
+    task = regression()
+    first = search(task, name="ranged", trials=2, range_test=True)
+    low, high = first.spec.range_test.low, first.spec.range_test.high
+    assert first.spec.space.lr.low == pytest.approx(low / 3, rel=0.1)
+    assert first.spec.space.lr.high == pytest.approx(high * 3, rel=0.1)
+    again = search(task, name="ranged", trials=3, range_test=True)
+    assert again.spec.space.lr == first.spec.space.lr
+    assert len(again.records) == 3
+
+
+def test_a_search_whose_trials_all_fail_says_why():
+    """The exception of the user's own code is named."""
+
+    class Fails(nn.Linear):
+        calls = 0
+
+        def forward(self, inputs):
+            type(self).calls += 1
+            if type(self).calls > 20:
+                raise ValueError("the sky fell")
+            return super().forward(inputs).flatten()
+
+    task = lrsearch.Task.from_tensors(
+        lambda: Fails(4, 1),
+        train=(INPUTS[:128], TARGETS[:128]),
+        valid=(INPUTS[128:], TARGETS[128:]),
+        loss=nn.functional.mse_loss,
+        epochs=30,
+    )
+    with pytest.raises(StudyStoppedError, match="the sky fell"):
+        search(task, trials=8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"optimizer": "adam"}, SpecError, "'Adam'"),
+        ({"optimizer": {"name": "SGD", "momentun": 0.9}}, SpecError, "'momentum'"),
+        ({"kinds": ["Cosine"]}, InputError, "CosineAnnealingLR"),
+        ({"trials": 0}, SpecError, "trials must be"),
+        ({"groups": {"0.wieght": {"lr_scale": 0.1}}}, SpecError, "'0.weight'"),
+        ({"batch_size": 1000}, SpecError, "128 training examples"),
+        ({"sampler": "bayes"}, SpecError, "tpe"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_anything_is_stored(arguments, error, words):
+    """The rule and what helps; no study comes of it."""
+    with pytest.raises(error, match=words):
+        search(**arguments)
+    assert succeed("studies", "--format", "json").json == []
+
+
+def test_an_unknown_task_gets_the_nearest_name():
+    """As on the command line."""
+    with pytest.raises(UnknownNameError, match="Did you mean 'digits-mlp'"):
+        search("digit-mlp")
+
+
+def test_a_progress_bar_shows_the_best_value(capsys):
+    """On the standard error; the standard output stays the program's own."""
+    result = lrsearch.optimize(regression(), trials=3)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "3/3" in printed.err
+    assert f"best {result.value:.4g}" in printed.err
+
+
+def test_a_result_says_itself_in_two_lines():
+    """Printed in a notebook it is the study, its best trial and the hyperparameters."""
+    result = search()
+    assert repr(result).startswith(f"Study {result.spec.name}: best trial {result.trial} of 4")
+    assert math.isfinite(result.value)
