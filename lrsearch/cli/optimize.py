@@ -197,7 +197,7 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TIMEOUT}:
-        _tell_how_to_go_on(last.stopped.value, spec, storage, script)
+        tell_how_to_go_on(last.stopped.value, spec, storage, script)
     if last.stopped is StopReason.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -206,14 +206,15 @@ def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | No
     from lrsearch.storage.studies import list_studies
 
     if spec.name in {record.name for record in list_studies(database)}:
-        _tell_how_to_go_on("interrupted", spec, storage)
+        tell_how_to_go_on("interrupted", spec, storage)
     else:
         typer.echo("Stopped before anything was stored; run the same command again.", err=True)
 
 
-def _tell_how_to_go_on(
+def tell_how_to_go_on(
     reason: str, spec: "StudySpec", storage: str | None, script: str = "python train.py"
 ) -> None:
+    """Say why a run stopped, and the command that goes on."""
     typer.echo(
         f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
         f"Go on with: {run_command(spec, storage, script)}",

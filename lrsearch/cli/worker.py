@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.optimize import leave, print_result
+from lrsearch.cli.optimize import EXIT_INTERRUPTED, leave, print_result, tell_how_to_go_on
 from lrsearch.cli.parameters import StorageOption, open_storage
 from lrsearch.errors import SpecError
 
@@ -52,7 +52,11 @@ def worker(
     words = split_command(command)
     with open_storage(storage, create=is_study_file(study)) as database:
         opened = open_external(database, study, timeout_s)
-        last = _run(CommandWorker(database, opened, words), trials)
+        try:
+            last = _run(CommandWorker(database, opened, words), trials)
+        except KeyboardInterrupt:
+            tell_how_to_go_on("interrupted", opened.spec, storage, command)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         print_result(database, opened.spec, last)
     leave(last, opened.spec, storage, command)
 

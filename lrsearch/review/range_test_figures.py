@@ -136,10 +136,10 @@ def _add_plotly_band(figure: Any, band: Band, panel: Panel, place: dict[str, int
         **place,
     )
     if band.label:
-        # Inside the band, as plotly hides what is the least bit outside the axis; and by logarithm, other
-        # than shapes.
-        x = band.low + 1e-3 * (band.high - band.low)
-        x = math.log10(band.low * (band.high / band.low) ** 1e-3) if panel.log_x else x
+        # A bit inside, as plotly hides what is the least bit outside the axis.
+        inside = band.low * (band.high / band.low) ** 1e-3
+        # Annotations are placed by logarithm, other than shapes.
+        x = math.log10(inside) if panel.log_x else inside
         text = {"text": band.label, "showarrow": False, "xanchor": "left", "yanchor": "top"}
         figure.add_annotation(x=x, y=1, yref="y domain", **text, **place)
 

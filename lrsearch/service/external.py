@@ -185,7 +185,6 @@ def open_storage(study: str, url: str | None) -> Database:
     Raises:
         DatabaseSetupError: if the database cannot be used, or a stored study is asked of none.
     """
-    optuna.logging.set_verbosity(logging.WARNING)
     path = parse_address(url).path
     if not is_study_file(study) and path is not None and not path.exists():
         raise DatabaseSetupError(
@@ -207,6 +206,7 @@ def open_external(database: Database, study: str, timeout_s: float | None = None
         UnknownNameError: if there is no such study.
         InputError: if lrsearch itself trains the study's task.
     """
+    optuna.logging.set_verbosity(logging.WARNING)
     overrides = {} if timeout_s is None else {"run.timeout_s": timeout_s}
     stored = {record.name for record in list_studies(database)}
     if study in stored or not is_study_file(study):

@@ -88,12 +88,12 @@ def run(
     point = replace(middle(spec), kind="constant", knobs={}, warmup_fraction=0.0)
     seeds = range(spec.seed, spec.seed + plan.seeds)
     growth = plan.growth_over(data.steps_per_epoch)
-    test = yield from _recorded(
-        database, run_range_test(task, data, growth, spec.optimizer.name, point, seeds)
+    test = yield from _one(
+        database, spec, run_range_test(task, data, growth, spec.optimizer.name, point, seeds)
     )
     if plan.zoom:
         slower = run_range_test(task, data, zoomed(test), spec.optimizer.name, point, seeds)
-        test = yield from _recorded(database, slower)
+        test = yield from _one(database, spec, slower)
     yield test
 
 
@@ -105,13 +105,13 @@ def find_range(database: Database, spec: StudySpec, task: Task, plan: RangeTestP
     return test
 
 
-def _recorded(
-    database: Database, items: Iterator[RangeTestStep | RangeTest]
+def _one(
+    database: Database, spec: StudySpec, items: Iterator[RangeTestStep | RangeTest]
 ) -> Generator[RangeTestStep, None, RangeTest]:
-    """Yield the steps of a range test, store it, and return it."""
+    """Yield the steps of a range test, store it under the study's task, and return it."""
     for item in items:
         if isinstance(item, RangeTest):
-            return record_range_test(database, item).test
+            return record_range_test(database, replace(item, task=spec.task)).test
         yield item
     raise RuntimeError("a range test yields itself at the last")
 

@@ -1,6 +1,5 @@
 """``lrsearch worker``: a script of the user's as trials, by environment, files, exit code and signals."""
 
-import os
 import shlex
 import signal
 import subprocess
@@ -22,7 +21,8 @@ GOOD = """
 import json, os
 from pathlib import Path
 trial = json.loads(Path(os.environ["LRSEARCH_TRIAL_FILE"]).read_text())
-Path(f"given-{trial['number']}.json").write_text(json.dumps({"trial": trial, "environment": dict(os.environ)}))
+given = {"trial": trial, "environment": dict(os.environ)}
+Path(f"given-{trial['number']}.json").write_text(json.dumps(given))
 for epoch in range(1, trial["epochs"] + 1):
     with open(os.environ["LRSEARCH_REPORT_FILE"], "a") as file:
         print(json.dumps({"epoch": epoch, "valid_loss": 1 / epoch, "accuracy": 0.5}), file=file)
@@ -99,7 +99,7 @@ def reason(study, command):
     [trial] = trials()
     assert trial["state"] == "FAIL"
     line = next(line for line in succeed("trials", "s").out.splitlines() if " FAIL " in line)
-    return line[line.rindex(" (") :]
+    return line[line.rindex(" (") :].rstrip()
 
 
 def test_a_script_is_run_until_the_budget_is_used_up(study, script):
@@ -407,8 +407,8 @@ def gan(study, script):
 trial = json.load(open(os.environ["LRSEARCH_TRIAL_FILE"]))
 assert list(trial["parts"]) == ["generator", "critic"]
 report({"steps_per_epoch": 7, "part": "critic"})
-loss = trial["parts"]["generator"]["hyperparameters"]["lr"] - trial["parts"]["critic"]["hyperparameters"]["lr"]
-report({"epoch": 3, "valid_loss": loss})
+lr = {name: part["hyperparameters"]["lr"] for name, part in trial["parts"].items()}
+report({"epoch": 3, "valid_loss": lr["generator"] - lr["critic"]})
 """
     )
     path = study(parts=["generator", "critic"])
@@ -458,7 +458,7 @@ def test_the_best_of_a_script_is_a_study_file(study, script):
     assert (again["state"], again["value"]) == ("COMPLETE", 1 / 3)
 
 
-def test_a_scripts_study_is_widened_and_filled(gan, script):
+def test_a_scripts_study_is_widened_and_filled(gan):
     """The way on is the worker's."""
     way = "lrsearch worker --study s --command 'python train.py'"
     assert way in succeed("extend", gan, "--trials", "+1").out

@@ -1,0 +1,91 @@
+"""A task of the user's own on the command line: found, trusted only when named, explained when wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import refused, succeed
+
+GOOD = """
+import pathlib, torch, lrsearch
+pathlib.Path("imported").touch()
+x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+y = x.sum(1, keepdim=True)
+task = lrsearch.Task.from_tensors(
+    lambda: torch.nn.Linear(3, 1), (x[:160], y[:160]), (x[160:], y[160:]),
+    loss=torch.nn.functional.mse_loss, epochs=3,
+)
+@lrsearch.schedule(power=lrsearch.Range(0.5, 2.0))
+def falling(progress, power):
+    return (1 - progress) ** power
+"""
+
+
+@pytest.fixture(autouse=True)
+def model_file():
+    """A file with a task, a schedule, and a trace of being imported."""
+    Path("net.py").write_text(GOOD)
+
+
+def test_a_task_alone_is_a_study_named_after_its_file():
+    """From a model file to lines of PyTorch, and on with more trials."""
+    printed = succeed("optimize", "--task", "net.py:task", "--trials", "3").out
+    assert "Study net: 3 of 3 trials have ended" in printed
+    assert "optimizer = torch.optim.SGD(model.parameters()" in printed
+    more = succeed("optimize", "net", "--allow-task", "net.py:task", "--trials", "4").out
+    assert "Study net: 4 of 4 trials have ended" in more
+    assert "Study net: 4 of 4" in succeed("optimize", "--task", "net.py:task").out
+
+
+def test_a_stored_study_imports_nothing_unasked():
+    """Going on with it, or showing it, runs no code; the error says how to allow it."""
+    succeed("optimize", "--task", "net.py:task", "--trials", "2")
+    Path("imported").unlink()
+    assert "--allow-task net.py:task" in refused("optimize", "net")
+    for command in ("show", "best", "trials", "curves"):
+        succeed(command, "net")
+    assert not Path("imported").exists()
+
+
+def test_a_study_file_imports_nothing_unasked():
+    """Neither its task nor a schedule of one's own, unless named on the command line or allowed."""
+    Path("own.toml").write_text(
+        'task = "net.py:task"\ntrials = 3\n[space]\nkinds = ["LinearLR", "net.py:falling"]\n'
+        '[space."net.py:falling"]\npower = { low = 1.0, high = 1.5 }\n'
+    )
+    refused("optimize", "own.toml")
+    assert "--allow-task net.py:falling" in refused("optimize", "own.toml", "--task", "net.py:task")
+    assert "--allow-task net.py:task" in refused("optimize", "own.toml", "--allow-task", "net.py:falling")
+    allowed = ("--allow-task", "net.py:task", "--allow-task", "net.py:falling")
+    assert "Study own: 3 of 3" in succeed("optimize", "own.toml", *allowed).out
+
+
+def test_a_schedule_of_ones_own_is_shown_without_its_code():
+    """Its values in words and its lines of PyTorch, from the database alone."""
+    Path("own.toml").write_text('task = "digits-mlp"\ntrials = 2\nepochs = 2\n[space]\nkinds = ["net.py:falling"]\n')
+    printed = succeed("optimize", "own.toml", "--allow-task", "net.py:falling").out
+    Path("net.py").unlink()
+    assert "net.py:falling(power" in printed
+    assert "from net import falling" in succeed("best", "own").out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("import pathlib", "import pathlbi"), "No module named 'pathlbi'"),
+        (("task =", "tusk ="), "Did you mean 'tusk'"),
+        (("mse_loss, epochs=3", "mse_loss, batch_size=500"), "160 training examples"),
+        (("torch.nn.functional.mse_loss", "lambda a, b: (a - b).square()"), "scalar"),
+        (("torch.nn.functional.mse_loss", "lambda a, b: (a - b).detach().mean()"), "gradient"),
+        (("x.sum(1, keepdim=True)", "x.sum(1)"), "shape"),
+        (("epochs=3", 'metrics={"bad": lambda a, b: torch.tensor(float("nan"))}'), "bad"),
+        (("lambda: torch.nn.Linear(3, 1)", "torch.nn.Linear(3, 1)"), "model_factory"),
+    ],
+)
+def test_a_wrong_task_is_explained_before_a_study_is_made(change, words):
+    """In a few lines, without a frame of lrsearch, and nothing is stored."""
+    Path("net.py").write_text(GOOD.replace(*change))
+    message = refused("optimize", "--task", "net.py:task", "--trials", "2")
+    assert words in message
+    assert "lrsearch/" not in message
+    assert succeed("studies", "--format", "json").json == []
