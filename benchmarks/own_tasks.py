@@ -52,9 +52,11 @@ def searched(name: str, optimizer: str, storage: str) -> tuple[lrsearch.Result, 
 def main() -> None:
     """Print the table."""
     print("# Three tasks of one's own\n")
-    print("Made by `python -m benchmarks.own_tasks`: one search of 20 trials each, seed 0, one run, on two CPU")
-    print("cores; validation loss after the last epoch. The best of 20 is chosen by that loss, so it is a little")
-    print("too good; the default had one try.\n")
+    print("Made by `python -m benchmarks.own_tasks`: one search of 20 trials each, seed 0, one run, on two")
+    print(
+        "CPU cores; validation loss after the last epoch. The best of 20 is chosen by that loss, so it is a"
+    )
+    print("little too good; the default had one try.\n")
     print("| example | optimizer | lines | search | PyTorch's default lr | best found | with |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Fine-tuning with per-layer learning rates: a network that knows the digits 0 to 4 learns 5 to 9 from few images.
+"""Fine-tuning with per-layer learning rates: a network that knows the digits 0 to 4 learns 5 to 9.
 
 Two searches of equal budget are compared: one learning rate for all layers, and a searched factor per layer.
 """

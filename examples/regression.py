@@ -1,4 +1,4 @@
-"""A regression on a table: how far diabetes progresses within a year (442 patients, bundled with scikit-learn)."""
+"""A regression on a table: how far diabetes progresses in a year (442 patients, from scikit-learn)."""
 
 import torch
 from sklearn.datasets import load_diabetes

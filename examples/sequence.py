@@ -1,4 +1,4 @@
-"""A small GRU that adds the marked numbers of a sequence (the adding problem, Hochreiter & Schmidhuber 1997)."""
+"""A small GRU that adds the marked numbers of a sequence (Hochreiter & Schmidhuber 1997)."""
 
 import torch
 from torch import Tensor, nn

@@ -35,7 +35,7 @@ _HOMES = {
     "trial": "lrsearch.api.trial",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 # names of the table above
+__all__ = ["__version__", *_HOMES]  # names of the table above
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     EXPONENTIAL,
     LrInterval,
     RangeTest,

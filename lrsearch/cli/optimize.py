@@ -145,7 +145,7 @@ def _with_range_test(
 ) -> "StudySpec":
     """Return the study with the bounds and first trials that a range test suggests; a stored one as it is."""
     from lrsearch.cli.range_test import run_with_progress
-    from lrsearch.range_test import WIDENING
+    from lrsearch.lr_range import WIDENING
     from lrsearch.review.range_test_wording import range_test_lines
     from lrsearch.service.range_test import RangeTestPlan, with_range_test, with_stored_bounds
 

@@ -9,7 +9,7 @@ from lrsearch.cli.drafts import complete, find_draft
 from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, TaskOption, open_storage
 
 if TYPE_CHECKING:
-    from lrsearch.range_test import RangeTest
+    from lrsearch.lr_range import RangeTest
     from lrsearch.service.range_test import RangeTestPlan
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
@@ -91,7 +91,7 @@ def run_with_progress(
     from rich.console import Console
     from rich.progress import Progress
 
-    from lrsearch.range_test import RangeTest
+    from lrsearch.lr_range import RangeTest
     from lrsearch.service.range_test import run
 
     console = Console(stderr=True)

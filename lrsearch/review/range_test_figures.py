@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import InputError
-from lrsearch.range_test import RangeTest
+from lrsearch.lr_range import RangeTest
 from lrsearch.review.range_test_panels import MEAN_COLOR, Band, Line, Mark, Panel, Picture, range_test_picture
 
 if TYPE_CHECKING:

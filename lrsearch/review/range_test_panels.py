@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     EXPONENTIAL,
     LrInterval,
     RangeTest,

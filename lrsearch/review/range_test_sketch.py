@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrsearch.range_test import RangeTest, Suggestions, suggestions
+from lrsearch.lr_range import RangeTest, Suggestions, suggestions
 from lrsearch.review.range_test_panels import Line, Panel, range_test_picture
 from lrsearch.review.range_test_wording import short
 

@@ -1,6 +1,6 @@
 """A range test in words, and as the lines of a study file that it suggests."""
 
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     WIDENING,
     Growth,
     LrInterval,

@@ -4,8 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import InputError, SpecError
-from lrsearch.parameters import Range
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     EXPONENTIAL,
     Growth,
     RangeTest,
@@ -15,6 +14,7 @@ from lrsearch.range_test import (
     widened,
     zoomed,
 )
+from lrsearch.parameters import Range
 from lrsearch.service.optimize import load_onto_device, middle
 from lrsearch.service.studies import stored_spec
 from lrsearch.spec import RangeTestSpec, StudySpec

@@ -9,7 +9,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from lrsearch.errors import SpecError
-from lrsearch.range_test import RangeTest, find_zones, suggestions
+from lrsearch.lr_range import RangeTest, find_zones, suggestions
 from lrsearch.storage import clock
 from lrsearch.storage.database import Database
 from lrsearch.storage.tables import NAME_LENGTH, RangeTestRow

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrsearch.errors import SpecError, TaskError
-from lrsearch.range_test import Growth, LaneCurve, LossWatch, RangeTest
+from lrsearch.lr_range import Growth, LaneCurve, LossWatch, RangeTest
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import refused, succeed
+from tests.cli.commands import lrsearch, refused, succeed
 
 GOOD = """
 import pathlib, torch, lrsearch
@@ -62,7 +62,9 @@ def test_a_study_file_imports_nothing_unasked():
 
 def test_a_schedule_of_ones_own_is_shown_without_its_code():
     """Its values in words and its lines of PyTorch, from the database alone."""
-    Path("own.toml").write_text('task = "digits-mlp"\ntrials = 2\nepochs = 2\n[space]\nkinds = ["net.py:falling"]\n')
+    Path("own.toml").write_text(
+        'task = "digits-mlp"\ntrials = 2\nepochs = 2\n[space]\nkinds = ["net.py:falling"]\n'
+    )
     printed = succeed("optimize", "own.toml", "--allow-task", "net.py:falling").out
     Path("net.py").unlink()
     assert "net.py:falling(power" in printed
@@ -72,14 +74,12 @@ def test_a_schedule_of_ones_own_is_shown_without_its_code():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("import pathlib", "import pathlbi"), "No module named 'pathlbi'"),
         (("task =", "tusk ="), "Did you mean 'tusk'"),
         (("mse_loss, epochs=3", "mse_loss, batch_size=500"), "160 training examples"),
         (("torch.nn.functional.mse_loss", "lambda a, b: (a - b).square()"), "scalar"),
         (("torch.nn.functional.mse_loss", "lambda a, b: (a - b).detach().mean()"), "gradient"),
         (("x.sum(1, keepdim=True)", "x.sum(1)"), "shape"),
         (("epochs=3", 'metrics={"bad": lambda a, b: torch.tensor(float("nan"))}'), "bad"),
-        (("lambda: torch.nn.Linear(3, 1)", "torch.nn.Linear(3, 1)"), "model_factory"),
     ],
 )
 def test_a_wrong_task_is_explained_before_a_study_is_made(change, words):
@@ -89,3 +89,21 @@ def test_a_wrong_task_is_explained_before_a_study_is_made(change, words):
     assert words in message
     assert "lrsearch/" not in message
     assert succeed("studies", "--format", "json").json == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("import pathlib", "import pathlbi"), "No module named 'pathlbi'"),
+        (("lambda: torch.nn.Linear(3, 1)", "torch.nn.Linear(3, 1)"), "model_factory must make a fresh model"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_shows_the_users_own_frames(change, words):
+    """The traceback ends in the user's line; frames of lrsearch and of the import machinery are left out."""
+    Path("net.py").write_text(GOOD.replace(*change))
+    outcome = lrsearch("optimize", "--task", "net.py:task", "--trials", "2")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert "net.py" in outcome.err
+    assert "importlib" not in outcome.err
+    assert "lrsearch/" not in outcome.err

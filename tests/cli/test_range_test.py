@@ -24,7 +24,7 @@ def test_it_shows_curve_zones_suggestions_and_lines_for_a_study_file():
 
 
 def test_it_prints_the_growth_of_the_formula():
-    """d with linear growth, the doubling period with exponential growth."""
+    """D with linear growth, the doubling period with exponential growth."""
     assert "doubled every 3.44 steps" in succeed("range-test", *SHORT).out
     linear = succeed("range-test", *SHORT, "--growth", "linear", "--min", "0.01", "--max", "2.01").out
     assert "lr = 0.01 + 0.025 i" in linear

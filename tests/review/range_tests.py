@@ -2,7 +2,7 @@
 
 import math
 
-from lrsearch.range_test import EXPONENTIAL, Growth, LaneCurve, RangeTest, lane_curve
+from lrsearch.lr_range import EXPONENTIAL, Growth, LaneCurve, RangeTest, lane_curve
 
 
 def complete(kind=EXPONENTIAL, low=1e-6, steps=120):

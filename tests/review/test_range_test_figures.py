@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lrsearch.errors import InputError
-from lrsearch.range_test import EXPONENTIAL, LINEAR, Growth, RangeTest, find_zones, lane_curve, suggestions
+from lrsearch.lr_range import EXPONENTIAL, LINEAR, Growth, RangeTest, find_zones, lane_curve, suggestions
 from lrsearch.review.range_test_figures import page, write_figure
 from lrsearch.review.range_test_panels import MOST_POINTS, range_test_picture
 from lrsearch.review.range_test_wording import short

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch.range_test import EXPONENTIAL, LINEAR, Growth, RangeTest, lane_curve, suggestions
+from lrsearch.lr_range import EXPONENTIAL, LINEAR, Growth, RangeTest, lane_curve, suggestions
 from lrsearch.review.range_test_sketch import BLANK, sketch
 from tests.review.range_tests import at_once, complete, flat
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from lrsearch.range_test import LINEAR, RULES, WIDENING, Growth, find_zones, suggestions
+from lrsearch.lr_range import LINEAR, RULES, WIDENING, Growth, find_zones, suggestions
 from lrsearch.review.range_test_wording import growth_formula, range_test_lines, short, space_lines
 from tests.review.range_tests import at_once, complete, flat
 

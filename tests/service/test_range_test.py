@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrsearch.errors import InputError, SpecError
-from lrsearch.range_test import Growth, LaneCurve, RangeTest, find_zones, suggestions
+from lrsearch.lr_range import Growth, LaneCurve, RangeTest, find_zones, suggestions
 from lrsearch.search.first_trials import first_trials
 from lrsearch.service.range_test import RangeTestPlan, find_range, run, with_range_test
 from lrsearch.service.studies import resolved

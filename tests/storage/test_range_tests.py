@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from lrsearch.errors import DatabaseSetupError, SpecError
-from lrsearch.range_test import EXPONENTIAL, Growth, LaneCurve, RangeTest, find_zones, lane_curve, suggestions
+from lrsearch.lr_range import EXPONENTIAL, Growth, LaneCurve, RangeTest, find_zones, lane_curve, suggestions
 from lrsearch.storage import migrations
 from lrsearch.storage.database import Database, open_database, upgrade_database
 from lrsearch.storage.range_tests import list_range_tests, record_range_test

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lrsearch.errors import SpecError, TaskError
-from lrsearch.range_test import EXPONENTIAL, GROWTHS, Growth, RangeTest, find_zones, lane_curve, suggestions
+from lrsearch.lr_range import EXPONENTIAL, GROWTHS, Growth, RangeTest, find_zones, lane_curve, suggestions
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks import load_task
 from lrsearch.tasks.randomness import random_state

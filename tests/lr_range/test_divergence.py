@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lrsearch.range_test import LossWatch
+from lrsearch.lr_range import LossWatch
 
 
 def diverges_at(losses):

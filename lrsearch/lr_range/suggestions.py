@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lrsearch.range_test.curve import Array, RangeTest, smoothed_curves
-from lrsearch.range_test.zones import LrInterval, Zones, find_zones
+from lrsearch.lr_range.curve import Array, RangeTest, smoothed_curves
+from lrsearch.lr_range.zones import LrInterval, Zones, find_zones
 
 WIDENING = 3.0  # how far beyond the interval a search looks, to both sides
 LEFT_OF_RISE = 2.0  # factor between the end of the interval and the rise

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrsearch.errors import InputError
-from lrsearch.range_test.curve import Array, RangeTest, SmoothedCurves, smoothed_curves
-from lrsearch.range_test.growth import Growth
+from lrsearch.lr_range.curve import Array, RangeTest, SmoothedCurves, smoothed_curves
+from lrsearch.lr_range.growth import Growth
 
 SIGNIFICANCE = 5  # standard errors that a descent must exceed; the lowest of many points lies 2 to 3 below
 RELATIVE_SIGNIFICANCE = 1e-3  # part of the loss that it must exceed besides

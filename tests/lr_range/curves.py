@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrsearch.range_test import EXPONENTIAL, Growth, RangeTest, lane_curve
+from lrsearch.lr_range import EXPONENTIAL, Growth, RangeTest, lane_curve
 
 
 @dataclass(frozen=True)

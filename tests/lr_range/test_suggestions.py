@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     LINEAR,
     RULES,
     Growth,
@@ -19,8 +19,8 @@ from lrsearch.range_test import (
     suggestions,
     widened,
 )
-from tests.range_test.curves import Valley, exponential, synthetic
-from tests.range_test.test_zones import valleys
+from tests.lr_range.curves import Valley, exponential, synthetic
+from tests.lr_range.test_zones import valleys
 
 
 def by_rule(suggested):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.errors import InputError
-from lrsearch.range_test import GROWTHS, LINEAR, Growth, find_zones, zoomed
-from tests.range_test.curves import Valley, exponential, synthetic
+from lrsearch.lr_range import GROWTHS, LINEAR, Growth, find_zones, zoomed
+from tests.lr_range.curves import Valley, exponential, synthetic
 
 valleys = st.builds(
     Valley,

@@ -1,10 +1,10 @@
 """The learning-rate range test in numbers: growth of the rate, zones of the curve, suggested rates."""
 
-from lrsearch.range_test.curve import LaneCurve, RangeTest, SmoothedCurves, lane_curve, smoothed_curves
-from lrsearch.range_test.divergence import LossWatch
-from lrsearch.range_test.growth import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
-from lrsearch.range_test.suggestions import RULES, WIDENING, Suggestion, Suggestions, suggestions, widened
-from lrsearch.range_test.zones import LrInterval, Zones, find_zones, zoomed
+from lrsearch.lr_range.curve import LaneCurve, RangeTest, SmoothedCurves, lane_curve, smoothed_curves
+from lrsearch.lr_range.divergence import LossWatch
+from lrsearch.lr_range.growth import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
+from lrsearch.lr_range.suggestions import RULES, WIDENING, Suggestion, Suggestions, suggestions, widened
+from lrsearch.lr_range.zones import LrInterval, Zones, find_zones, zoomed
 
 __all__ = [
     "EXPONENTIAL",

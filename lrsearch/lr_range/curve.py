@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from lrsearch.errors import SpecError
-from lrsearch.range_test.divergence import LossWatch
-from lrsearch.range_test.growth import Growth
+from lrsearch.lr_range.divergence import LossWatch
+from lrsearch.lr_range.growth import Growth
 
 Array = NDArray[np.float64]
 

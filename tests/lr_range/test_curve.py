@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.errors import SpecError
-from lrsearch.range_test import (
+from lrsearch.lr_range import (
     GROWTHS,
     LINEAR,
     Growth,
@@ -20,7 +20,7 @@ from lrsearch.range_test import (
     smoothed_curves,
     suggestions,
 )
-from tests.range_test.curves import Valley, exponential, synthetic
+from tests.lr_range.curves import Valley, exponential, synthetic
 
 finite = st.floats(-1e6, 1e6)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.errors import SpecError, UnknownNameError
-from lrsearch.range_test import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
+from lrsearch.lr_range import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
 
 
 def test_the_sources_linear_example():
