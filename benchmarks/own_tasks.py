@@ -31,7 +31,7 @@ def default_lr(optimizer: str) -> float:
 def lines_for_the_search(path: Path) -> int:
     """Return the lines that serve the search: the task's definition and the call, without model and data."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    made = [node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "task"]
+    made = [node for node in tree.body if ast.unparse(node).startswith("task = ")]
     called = [node for node in tree.body if isinstance(node, ast.If)]
     return sum(node.end_lineno - node.lineno + 1 for node in (*made, *called)) + 1  # and the import
 

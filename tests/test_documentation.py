@@ -67,6 +67,16 @@ def test_the_commands_of_the_readmes_table_run(monkeypatch, tmp_path, capsys, mn
         assert f"Study short-{number}: 1 of 1 trials have ended" in capsys.readouterr().out
 
 
+def test_the_commands_of_the_range_test_page_run(monkeypatch, tmp_path, capsys):
+    """In their order, on the bundled digits, on one database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "range-test.md", "lrsearch"):
+        run(monkeypatch, line)
+    assert (tmp_path / "range-test.html").is_file()
+    assert "Study digits-tpe: 20 of 20 trials have ended" in capsys.readouterr().out
+
+
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):
     """Its files are written, its Python and its commands run, in order, each on what came before."""
     page = (ROOT / "docs" / "your-own-model.md").read_text()

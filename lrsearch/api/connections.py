@@ -85,7 +85,7 @@ class DatabaseConnection:
 
         with ExitStack() as opened:
             database = opened.enter_context(open_storage(self._study, self._url))
-            study = open_external(database, self._study)
+            study = open_external(database, self._study, self._allowed)
             load_kinds(study.spec, self._allowed)
             worker = opened.enter_context(Worker(database, study, "script"))
             trial = next_trial(worker)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli.optimize import EXIT_INTERRUPTED, leave, print_result, tell_how_to_go_on
-from lrsearch.cli.parameters import StorageOption, open_storage
+from lrsearch.cli.parameters import AllowTaskOption, StorageOption, open_storage
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def worker(
     timeout_s: Annotated[
         float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
+    allow_task: AllowTaskOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Run a training script as the trials of a study."""
@@ -51,7 +52,7 @@ def worker(
         )
     words = split_command(command)
     with open_storage(storage, create=is_study_file(study)) as database:
-        opened = open_external(database, study, timeout_s)
+        opened = open_external(database, study, allow_task or (), timeout_s)
         try:
             last = _run(CommandWorker(database, opened, words), trials)
         except KeyboardInterrupt:

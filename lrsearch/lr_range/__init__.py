@@ -3,7 +3,16 @@
 from lrsearch.lr_range.curve import LaneCurve, RangeTest, SmoothedCurves, lane_curve, smoothed_curves
 from lrsearch.lr_range.divergence import LossWatch
 from lrsearch.lr_range.growth import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
-from lrsearch.lr_range.suggestions import RULES, WIDENING, Suggestion, Suggestions, suggestions, widened
+from lrsearch.lr_range.suggestions import (
+    RULES,
+    WIDENING,
+    SearchBounds,
+    Suggestion,
+    Suggestions,
+    search_bounds,
+    suggestions,
+    widened,
+)
 from lrsearch.lr_range.zones import LrInterval, Zones, find_zones, zoomed
 
 __all__ = [
@@ -18,12 +27,14 @@ __all__ = [
     "LossWatch",
     "LrInterval",
     "RangeTest",
+    "SearchBounds",
     "SmoothedCurves",
     "Suggestion",
     "Suggestions",
     "Zones",
     "find_zones",
     "lane_curve",
+    "search_bounds",
     "smoothed_curves",
     "suggestions",
     "widened",

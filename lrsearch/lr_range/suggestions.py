@@ -15,6 +15,7 @@ LEFT_OF_RISE = 2.0  # factor between the end of the interval and the rise
 LEFT_OF_ZERO_SLOPE = 2.0
 ZERO_SLOPE = 0.1  # of the steepest slope
 VALLEY_POINT = 2 / 3  # of the way down
+DISTINCT = 1.5  # factor: suggestions nearer to each other than that are one first trial
 BUMP = 0.05  # of the whole descent: a smaller rise does not end a run
 
 
@@ -52,6 +53,25 @@ class Suggestions:
     interval: LrInterval | None
 
 
+@dataclass(frozen=True)
+class SearchBounds:
+    """Where a search should look for the learning rate.
+
+    Args:
+        low: smallest learning rate.
+        high: largest learning rate.
+        interval_low: where the falling zone begins.
+        interval_high: where it safely ends.
+        lrs: learning rates worth a first trial: the consensus, then what other rules say.
+    """
+
+    low: float
+    high: float
+    interval_low: float
+    interval_high: float
+    lrs: tuple[float, ...]
+
+
 def suggestions(test: RangeTest) -> Suggestions:
     """Apply every rule to every seed's smoothed curve, where the mean of the curves falls."""
     zones, curves = find_zones(test), smoothed_curves(test)
@@ -66,6 +86,34 @@ def suggestions(test: RangeTest) -> Suggestions:
 def widened(interval: LrInterval, factor: float = WIDENING) -> LrInterval:
     """Return an interval that reaches further by a factor to both sides."""
     return LrInterval(interval.low / factor, interval.high * factor)
+
+
+def search_bounds(found: Suggestions, widening: float = WIDENING) -> SearchBounds | None:
+    """Return where a search should look, in two digits; None if nothing is suggested.
+
+    Args:
+        found: what a range test suggests.
+        widening: factor by which the bounds lie beyond the interval, to both sides.
+    """
+    if found.interval is None or found.lr is None:
+        return None
+    bounds = widened(found.interval, widening)
+    lrs: list[float] = []
+    for lr in (found.lr, *(rule.lr for rule in found.rules)):
+        if all(max(lr / other, other / lr) > DISTINCT for other in lrs):
+            lrs.append(rounded(lr))
+    return SearchBounds(
+        low=rounded(bounds.low),
+        high=rounded(bounds.high),
+        interval_low=rounded(found.interval.low),
+        interval_high=rounded(found.interval.high),
+        lrs=tuple(lrs),
+    )
+
+
+def rounded(lr: float) -> float:
+    """Return a learning rate in two significant digits: a range test knows no more."""
+    return float(f"{lr:.2g}")
 
 
 def steepest(lrs: Array, losses: Array) -> float:

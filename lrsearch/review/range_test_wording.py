@@ -8,8 +8,8 @@ from lrsearch.lr_range import (
     Suggestions,
     Zones,
     find_zones,
+    search_bounds,
     suggestions,
-    widened,
 )
 
 LABEL_WIDTH = 14
@@ -47,19 +47,17 @@ def space_lines(test: RangeTest, widening: float = WIDENING) -> list[str]:
         test: the range test.
         widening: factor by which the bounds lie beyond the interval, to both sides.
     """
-    suggested = suggestions(test)
-    if suggested.interval is None or suggested.lr is None:
+    bounds = search_bounds(suggestions(test), widening)
+    if bounds is None:
         return []
-    bounds = widened(suggested.interval, widening)
-    lrs = dict.fromkeys(_toml(lr) for lr in (suggested.lr, *(rule.lr for rule in suggested.rules)))
     return [
         "[space]",
-        f"lr = {{ low = {_toml(bounds.low)}, high = {_toml(bounds.high)}, log = true }}",
+        f"lr = {{ low = {bounds.low!r}, high = {bounds.high!r}, log = true }}",
         "",
         "[range_test]",
-        f"low = {_toml(suggested.interval.low)}",
-        f"high = {_toml(suggested.interval.high)}",
-        f"lrs = [{', '.join(lrs)}]",
+        f"low = {bounds.interval_low!r}",
+        f"high = {bounds.interval_high!r}",
+        f"lrs = {list(bounds.lrs)}",
     ]
 
 
@@ -90,8 +88,3 @@ def _suggestion_lines(suggested: Suggestions) -> list[tuple[str, str]]:
 
 def _interval(interval: LrInterval | None) -> str:
     return "none" if interval is None else f"{short(interval.low)} to {short(interval.high)}"
-
-
-def _toml(lr: float) -> str:
-    """Return a learning rate as a float of TOML, in two digits."""
-    return repr(float(short(lr)))

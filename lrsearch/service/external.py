@@ -4,6 +4,7 @@ import logging
 import math
 import shlex
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, Un
 from lrsearch.results import Outcome, TrialResult
 from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
+from lrsearch.service.tasks import load_kinds
 from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import STEPS_ATTRIBUTE, HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
@@ -194,16 +196,21 @@ def open_storage(study: str, url: str | None) -> Database:
     return open_database(url)
 
 
-def open_external(database: Database, study: str, timeout_s: float | None = None) -> OpenStudy:
+def open_external(
+    database: Database, study: str, allowed: Collection[str] = (), timeout_s: float | None = None
+) -> OpenStudy:
     """Create or open a study whose training is a script of the user's.
 
     Args:
         database: where it is stored.
         study: a study file's path or a stored study's name.
+        allowed: references of the user's own schedules that may be imported; a file's are, as it leaves open
+            what the code says.
         timeout_s: seconds after which a worker stops, or None.
 
     Raises:
         UnknownNameError: if there is no such study.
+        CodeNotAllowedError: if the file names code that the user did not.
         InputError: if lrsearch itself trains the study's task.
     """
     optuna.logging.set_verbosity(logging.WARNING)
@@ -217,6 +224,7 @@ def open_external(database: Database, study: str, timeout_s: float | None = None
         return OpenStudy(record, spec)
     draft = read_spec(Path(study), overrides)
     _check_external(draft)
+    load_kinds(draft, allowed)
     with blamed_on(study, overrides):
         spec = resolved(draft)
     return open_study(database, spec)

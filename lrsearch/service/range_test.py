@@ -8,10 +8,9 @@ from lrsearch.lr_range import (
     EXPONENTIAL,
     Growth,
     RangeTest,
-    Suggestions,
     find_zones,
+    search_bounds,
     suggestions,
-    widened,
     zoomed,
 )
 from lrsearch.parameters import Range
@@ -25,7 +24,6 @@ from lrsearch.tasks.task import Task
 from lrsearch.training.range_test import RangeTestStep, run_range_test
 
 STEPS = 200
-DISTINCT_FACTOR = 1.5  # suggestions that lie nearer to each other than this are one first trial
 
 
 @dataclass(frozen=True)
@@ -129,18 +127,15 @@ def with_range_test(spec: StudySpec, test: RangeTest) -> StudySpec:
     Raises:
         InputError: if the test suggests nothing.
     """
-    found = suggestions(test)
-    if found.interval is None:
+    bounds = search_bounds(suggestions(test))
+    if bounds is None:
         raise InputError(
             "the range test suggests no learning rate, so that it cannot bound a search: "
             + " ".join(find_zones(test).hints)
         )
-    bounds = widened(found.interval)
-    lr = Range(rounded(bounds.low), rounded(bounds.high), log=True)
-    interval = RangeTestSpec(
-        low=rounded(found.interval.low), high=rounded(found.interval.high), lrs=suggested_lrs(found)
-    )
-    return spec.replace(space=spec.space.model_copy(update={"lr": lr}), range_test=interval)
+    space = spec.space.model_copy(update={"lr": Range(bounds.low, bounds.high, log=True)})
+    found = RangeTestSpec(low=bounds.interval_low, high=bounds.interval_high, lrs=list(bounds.lrs))
+    return spec.replace(space=space, range_test=found)
 
 
 def with_stored_bounds(database: Database, spec: StudySpec) -> StudySpec:
@@ -148,17 +143,3 @@ def with_stored_bounds(database: Database, spec: StudySpec) -> StudySpec:
     stored = stored_spec(find_study(database, spec.name))
     space = spec.space.model_copy(update={"lr": stored.space.lr})
     return spec.replace(space=space, range_test=stored.range_test)
-
-
-def suggested_lrs(found: Suggestions) -> list[float]:
-    """Return the learning rates worth a first trial: the consensus, then what other rules say."""
-    lrs: list[float] = []
-    for lr in (found.lr, *(rule.lr for rule in found.rules)):
-        if lr is not None and all(max(lr / other, other / lr) > DISTINCT_FACTOR for other in lrs):
-            lrs.append(rounded(lr))
-    return lrs
-
-
-def rounded(lr: float) -> float:
-    """Return a learning rate with two significant digits."""
-    return float(f"{lr:.2g}")
