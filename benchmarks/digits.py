@@ -10,7 +10,6 @@ their own and are left out.
 import logging
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import optuna
 import torch
@@ -18,6 +17,7 @@ import torch
 from benchmarks.samplers import Found, comparison
 from lrsearch.service.optimize import prepare
 from lrsearch.service.studies import open_study, resolved
+from lrsearch.service.tasks import find_task
 from lrsearch.spec import read_spec
 from lrsearch.spec.shipped import shipped_studies
 from lrsearch.storage.database import open_database
@@ -31,8 +31,9 @@ def search(name: str, seed: int) -> Found:
     optuna.logging.set_verbosity(logging.WARNING)
     changes = {"sampler": name, "seed": seed, "first_trials": False}
     spec = resolved(read_spec(shipped_studies()["digits-tpe"], changes))
+    task = find_task(spec)
     with tempfile.TemporaryDirectory() as folder, open_database(f"sqlite:///{folder}/digits.db") as database:
-        *_, last = prepare(database, spec, Path(folder), lambda: open_study(database, spec)).run()
+        *_, last = prepare(database, spec, task, lambda: open_study(database, spec)).run()
     if last.best is None or last.best.result.value is None:
         raise RuntimeError(f"no trial of {name} with seed {seed} is complete")
     return Found(last.best.result.value, last.best.result.value)

@@ -17,6 +17,7 @@ from lrsearch.errors import CodeError, CodeNotAllowedError, suggestion
 
 _REFERENCE = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 _MACHINERY = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
+_sources: dict[str, bytes] = {}  # what was executed, by module name: a file that has changed is loaded anew
 _LIBRARY_FOLDERS = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -28,7 +29,8 @@ def is_reference(text: str) -> bool:
 def load(reference: str, allowed: Collection[str]) -> object:
     """Return what a reference names, after importing its module or file.
 
-    A file becomes one module however often it is loaded, so that its classes can be pickled. Modules are
+    A file becomes one module however often it is loaded, so that its classes can be pickled; one that has
+    changed since is loaded anew. Modules are
     looked for in the working directory first, and a file's imports in its own folder, as Python does.
 
     Args:
@@ -99,7 +101,11 @@ def _file_module(path: Path) -> ModuleType:
     _look_in(resolved.parent)
     name = _module_name(resolved)
     try:
-        return sys.modules.get(name) or _executed(name, resolved)
+        source = resolved.read_bytes()
+        loaded = sys.modules.get(name)
+        if loaded is not None and _sources.get(name, source) == source:
+            return loaded
+        return _executed(name, resolved, source)
     except (Exception, SystemExit) as error:  # whatever a user's file raises
         raise _failure(str(path), error) from None
 
@@ -115,14 +121,15 @@ def _module_name(path: Path) -> str:
     return f"{stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def _executed(name: str, path: Path) -> ModuleType:
+def _executed(name: str, path: Path, source: bytes) -> ModuleType:
     specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
+    if specification is None:
         raise ImportError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
+    sys.modules[name], _sources[name] = module, source
     try:
-        specification.loader.exec_module(module)
+        # Not by its loader, whose cache takes a file that was saved twice within a second for the same.
+        exec(compile(source, str(path), "exec"), module.__dict__)  # allowed by the user
     except BaseException:
         del sys.modules[name]
         raise

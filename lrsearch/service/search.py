@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from lrsearch.errors import StudyConflictError
 from lrsearch.results import EpochResult, LaneFailure, Outcome, TrialResult, in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.service.plan import Plan
@@ -17,6 +18,8 @@ from lrsearch.storage.slots import LEASE_S
 from lrsearch.training.array import TrialArray
 
 WAIT_S = 0.5
+LOSS_ATTRIBUTE = "lrsearch:untrained_loss"  # of Optuna's study
+SAME_LOSS = 1e-3  # relative: devices round differently, another model or other data differ by more
 
 _Key = tuple[object, ...]
 
@@ -39,6 +42,9 @@ class Search:
         array: trains the lanes.
         lanes: trials trained at once, at least 1.
         lease_s: how long this worker's claims last without being renewed, in seconds.
+
+    Raises:
+        StudyConflictError: if the task has changed since the study began.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Search:
         self._trained: dict[_Key, EndedTrial] = {}
         self._remember(self._history.ended)
         self._worker.optuna_study().set_user_attr(STEPS_ATTRIBUTE, array.steps_per_epoch)
+        self._check_same_task()
         self._lanes: dict[int, _Lane] = {}  # by trial
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
 
@@ -75,6 +82,25 @@ class Search:
                     yield self._progress([])
                     time.sleep(WAIT_S)
         yield replace(self._progress([]), stopped=reason)
+
+    def _check_same_task(self) -> None:
+        """Refuse to go on with a study whose model, loss or data have changed since it began.
+
+        The specification only names the task; the untrained model's loss, which the seed decides, tells more.
+
+        Raises:
+            StudyConflictError: if that loss is another than when the study began.
+        """
+        study, loss = self._worker.optuna_study(), self._array.untrained_loss
+        stored = study.user_attrs.get(LOSS_ATTRIBUTE)
+        if stored is None:
+            study.set_user_attr(LOSS_ATTRIBUTE, loss)
+        elif not math.isclose(stored, loss, rel_tol=SAME_LOSS):
+            raise StudyConflictError(
+                f"the task {self._plan.spec.task!r} has changed since study {self._plan.spec.name!r} began: its "
+                f"untrained validation loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not "
+                "be compared with the stored ones. Start another study: --name NEW"
+            )
 
     @property
     def _plan(self) -> Plan:

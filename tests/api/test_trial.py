@@ -260,7 +260,12 @@ def test_the_parts_of_a_study_have_optimizers_of_their_own(study):
         assert scheduler.base_lrs == [point.lr]
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(nn.DataParallel(model))])
+def compiled(model):
+    """Wrap a model twice."""
+    return torch.compile(nn.DataParallel(model), backend="eager")
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled])
 def test_wrappers_do_not_change_the_names_of_parameters(study, wrap):
     """A pattern of the study means the model inside, as ``named_parameters()`` would name it."""
     file = study()

@@ -224,11 +224,11 @@ def test_without_argument_mnist_is_searched(monkeypatch):
     """As studies/mnist-tpe.toml says: its data are the first thing that is needed."""
     asked = []
 
-    def load(name, data_dir):
+    def load(name, data_dir, _allowed):
         asked.append((name, data_dir.name))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lrsearch.service.optimize.load_task", load)
+    monkeypatch.setattr("lrsearch.service.tasks.load_task", load)
     assert lrsearch("optimize", "--data-dir", "data").code == 130
     assert asked == [("mnist-mlp", "data")]
     assert succeed("studies", "--format", "json").json == []

@@ -37,6 +37,18 @@ def test_a_task_alone_is_a_study_named_after_its_file():
     assert "Study net: 4 of 4" in succeed("optimize", "--task", "net.py:task").out
 
 
+def test_a_study_does_not_go_on_with_a_changed_model():
+    """Another model under the same name is another study; the same one goes on."""
+    succeed("optimize", "--task", "net.py:task", "--trials", "2")
+    wider = "lambda: torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 1))"
+    Path("net.py").write_text(GOOD.replace("lambda: torch.nn.Linear(3, 1)", wider))
+    message = refused("optimize", "net", "--allow-task", "net.py:task", "--trials", "3")
+    assert "has changed since study 'net' began" in message
+    assert "--name NEW" in message
+    Path("net.py").write_text(GOOD)
+    assert "3 of 3" in succeed("optimize", "--task", "net.py:task", "--trials", "3").out
+
+
 def test_a_stored_study_imports_nothing_unasked():
     """Going on with it, or showing it, runs no code; the error says how to allow it."""
     succeed("optimize", "--task", "net.py:task", "--trials", "2")

@@ -283,6 +283,27 @@ Path(f"rest-{t.number}").touch()
     assert Path("rest-4").exists()
 
 
+def test_own_schedules_are_imported_only_where_they_are_allowed(study, script):
+    """By the worker, which reads their ranges, and by the script, which follows them."""
+    Path("mine.py").write_text(
+        "import lrsearch\n@lrsearch.schedule(power=lrsearch.Range(0.5, 2.0))\n"
+        "def fade(progress, power):\n    return (1 - progress) ** power\n"
+    )
+    file = Path(study(trials=2))
+    file.write_text(file.read_text() + 'kinds = ["mine.py:fade"]\n')
+    text = (
+        "import lrsearch\nwith lrsearch.trial({}) as t:\n    t.report(1, t.hyperparameters.knobs['power'])\n"
+    )
+    worker = ["worker", "--study", file, "--command"]
+    allow = ["--allow-task", "mine.py:fade"]
+    assert "--allow-task mine.py:fade" in refused(*worker, script(text))
+    lrsearch(*worker, script(text.format("")), *allow, "--trials", 1)
+    succeed(*worker, script(text.format("allow_task=['mine.py:fade']")), *allow)
+    refusing, following = trials()
+    assert refusing["state"] == "FAIL"
+    assert following["value"] == following["params"]["mine.py:fade.power"]
+
+
 def test_what_the_script_writes_passes_through(study, script, capfd):
     """Its output goes where the worker's goes, its errors too."""
     text = (
