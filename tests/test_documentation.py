@@ -35,6 +35,8 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
     (tmp_path / "studies").symlink_to(ROOT / "studies")
+    [model] = re.findall(r"```python\n(# model\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "model.py").write_text(model)
     lines = [line for line in commands(ROOT / "README.md", "lrsearch") if line != "lrsearch optimize"]
     assert len(lines) >= 8
     for line in lines:
@@ -42,6 +44,7 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Study digits-tpe: 40 of 40 trials have ended" in printed
     assert "Study digits-tpe: 50 of 50 trials have ended" in printed
+    assert "Study model: 40 of 40 trials have ended" in printed
     assert "optimizer = torch.optim.SGD(model.parameters()" in printed
 
 

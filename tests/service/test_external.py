@@ -49,6 +49,13 @@ def database(created_sqlite_url):
         yield opened
 
 
+@pytest.fixture
+def any_database(created_url):
+    """Return an open database of each backend."""
+    with open_database(created_url) as opened:
+        yield opened
+
+
 def worker_of(database, spec, lease_s=120.0):
     """Return a worker of a study."""
     return Worker(database, open_study(database, spec), "script", lease_s)
@@ -86,14 +93,14 @@ def begun(database):
         yield next_trial(worker)
 
 
-def test_a_study_ends_with_exactly_its_budget(database):
+def test_a_study_ends_with_exactly_its_budget(any_database):
     """Six slots make six complete trials with the last loss as value, their epochs and their figures."""
-    ended = run(database, make_spec())
-    records = records_of(database, make_spec())
+    ended = run(any_database, make_spec())
+    records = records_of(any_database, make_spec())
     assert [record.state for record in records] == ["COMPLETE"] * 6
     for trial, record in zip(ended, records, strict=True):
         assert record.value == trial.result.value == bowl(trial.hyperparameters, EPOCHS)
-    stored = curves(database, open_study(database, make_spec()).record.uuid)
+    stored = curves(any_database, open_study(any_database, make_spec()).record.uuid)
     assert [(epoch.trial, epoch.epoch) for epoch in stored] == [
         (number, epoch) for number in range(6) for epoch in range(1, EPOCHS + 1)
     ]
