@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lrsearch.api.suggestion import suggest_schedule as suggest_schedule
     from lrsearch.api.trial import TrialPruned as TrialPruned
     from lrsearch.api.trial import trial as trial
+    from lrsearch.errors import BudgetSpentError as BudgetSpentError
     from lrsearch.parameters import Choice as Choice
     from lrsearch.parameters import Range as Range
     from lrsearch.schedules.own import schedule as schedule
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 # Loaded when first asked for: the command line starts without torch and Optuna.
 _HOMES = {
+    "BudgetSpentError": "lrsearch.errors",
     "Choice": "lrsearch.parameters",
     "Range": "lrsearch.parameters",
     "Result": "lrsearch.api.result",

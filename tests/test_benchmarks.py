@@ -7,7 +7,7 @@ from benchmarks import digits, fine_tuning, own_tasks
 pytestmark = pytest.mark.slow
 
 
-def test_the_digits_benchmark_searches(tmp_path):
+def test_the_digits_benchmark_searches():
     """One sampler, one seed."""
     found = digits.search("random", 0)
     assert 0 < found.true < 1

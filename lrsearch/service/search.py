@@ -91,15 +91,15 @@ class Search:
         Raises:
             StudyConflictError: if that loss is another than when the study began.
         """
-        study, loss = self._worker.optuna_study(), self._array.untrained_loss
+        study, loss, spec = self._worker.optuna_study(), self._array.untrained_loss, self._plan.spec
         stored = study.user_attrs.get(LOSS_ATTRIBUTE)
         if stored is None:
             study.set_user_attr(LOSS_ATTRIBUTE, loss)
         elif not math.isclose(stored, loss, rel_tol=SAME_LOSS):
             raise StudyConflictError(
-                f"the task {self._plan.spec.task!r} has changed since study {self._plan.spec.name!r} began: its "
-                f"untrained validation loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not "
-                "be compared with the stored ones. Start another study: --name NEW"
+                f"the task {spec.task!r} has changed since study {spec.name!r} began: its untrained validation "
+                f"loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not be compared with the "
+                "stored ones. Start another study: --name NEW"
             )
 
     @property
