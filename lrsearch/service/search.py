@@ -97,9 +97,9 @@ class Search:
             study.set_user_attr(LOSS_ATTRIBUTE, loss)
         elif not math.isclose(stored, loss, rel_tol=SAME_LOSS):
             raise StudyConflictError(
-                f"the task {spec.task!r} has changed since study {spec.name!r} began: its untrained validation "
-                f"loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not be compared with the "
-                "stored ones. Start another study: --name NEW"
+                f"the task {spec.task!r} has changed since study {spec.name!r} began: its untrained "
+                f"validation loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not be "
+                "compared with the stored ones. Start another study: --name NEW"
             )
 
     @property
