@@ -120,8 +120,8 @@ def _run(search: Search, *, progress: bool) -> Progress:
     """Run a search behind a bar, and return where it stands at its end."""
     last = None
     with tqdm(disable=not progress, unit="trial", mininterval=_seconds_between_pictures()) as bar:
-        for note in search.study.notes:
-            bar.write(note)
+        for note in search.study.notes if progress else ():
+            bar.write(note, file=sys.stderr)
         for last in search.run():
             bar.total = last.trials
             if last.best is not None:

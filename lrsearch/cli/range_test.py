@@ -7,6 +7,7 @@ import typer
 
 from lrsearch.cli.drafts import complete, find_draft
 from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, TaskOption, open_storage
+from lrsearch.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from lrsearch.lr_range import RangeTest
@@ -57,6 +58,9 @@ def range_test(
     zoom: Annotated[
         bool, typer.Option("--zoom", help="Test the zone in which the loss falls again, more slowly.")
     ] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Show the task's newest stored test instead of running one.")
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw into FILE.html, .png or .svg.", metavar="FILE", show_default=False),
@@ -76,12 +80,30 @@ def range_test(
     if plot is not None:
         check_figure_path(plot)
     with open_storage(storage, create=True) as database:
-        spec, loaded = complete(find_draft(database, file_or_study, overrides), allowed, data_dir)
-        test = run_with_progress(database, spec, loaded, plan)
+        draft = find_draft(database, file_or_study, overrides)
+        if stored:
+            test = newest(database, draft.spec.task)
+        else:
+            spec, loaded = complete(draft, allowed, data_dir)
+            test = run_with_progress(database, spec, loaded, plan)
     print_range_test(test)
     if plot is not None:
         write_figure(test, plot)
         typer.echo(f"\nDrawn: {plot}")
+
+
+def newest(database: "Database", task: str) -> "RangeTest":
+    """Return the newest stored test of a task.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    from lrsearch.storage.range_tests import list_range_tests
+
+    records = list_range_tests(database, task)
+    if not records:
+        raise UnknownNameError("range test of task", task, {each.task for each in list_range_tests(database)})
+    return records[0].test
 
 
 def run_with_progress(

@@ -183,11 +183,18 @@ def test_an_unknown_task_gets_the_nearest_name():
 
 def test_a_progress_bar_shows_the_best_value(capsys):
     """On the standard error; the standard output stays the program's own."""
-    result = lrsearch.optimize(regression(), trials=3)
+    result = lrsearch.optimize(regression(), trials=3, kinds=["LinearLR"])
     printed = capsys.readouterr()
     assert printed.out == ""
+    assert "first trial left out" in printed.err
     assert "3/3" in printed.err
     assert f"best {result.value:.4g}" in printed.err
+
+
+def test_without_progress_nothing_is_printed(capsys):
+    """Not even what was decided on opening the study."""
+    search(kinds=["LinearLR"])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_result_says_itself_in_two_lines():

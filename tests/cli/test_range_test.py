@@ -31,6 +31,14 @@ def test_it_prints_the_growth_of_the_formula():
     assert "d = 0.025" in linear
 
 
+def test_a_stored_test_is_shown_again():
+    """The newest of its task, without training, as it was printed; of another task there is none."""
+    succeed("range-test", *SHORT)
+    second = succeed("range-test", *SHORT, "--optimizer", "Adam").out
+    assert succeed("range-test", "--task", "digits-mlp", "--stored").out == second
+    assert "unknown range test of task 'mnist-mlp'" in refused("range-test", "--task", "mnist-mlp", "--stored")
+
+
 @pytest.mark.parametrize("ending", ["html", "png", "svg"])
 def test_it_draws_a_picture(ending):
     """As a page or an image, at the path that was given."""
