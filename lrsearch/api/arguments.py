@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.errors import SpecError, TaskError
 from lrsearch.service.tasks import name_of
 from lrsearch.storage.database import Database, open_database
 from lrsearch.tasks.catalogue import load_task
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
 
 
 def as_table(optimizer: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table ``[optimizer]`` that a name, or a table, means."""
-    return {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer)
+    """Return the table ``[optimizer]`` that a name, or a table, means.
+
+    Raises:
+        SpecError: if it is neither.
+    """
+    if isinstance(optimizer, str):
+        return {"name": optimizer}
+    if not isinstance(optimizer, Mapping):
+        raise SpecError(
+            "optimizer must be the name of a class of torch.optim, such as 'Adam', or a table such as "
+            f"{{'name': 'Adam', 'weight_decay': 0.01}}, but got {optimizer!r}"
+        )
+    return dict(optimizer)
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -25,8 +37,21 @@ def given(**options: Any) -> dict[str, Any]:
 
 
 def load(task: "Task | str", data_dir: Path | None) -> "Task":
-    """Return the task; a reference that stands in the user's own program is allowed by that."""
-    return load_task(task, find_data_dir(data_dir), (task,)) if isinstance(task, str) else task
+    """Return the task; a reference that stands in the user's own program is allowed by that.
+
+    Raises:
+        TaskError: if it is no task.
+    """
+    from lrsearch.tasks.task import Task
+
+    if isinstance(task, str):
+        return load_task(task, find_data_dir(data_dir), (task,))
+    if not isinstance(task, Task):
+        raise TaskError(
+            "task must be an lrsearch.Task, or the name of one, but got "
+            f"{task!r:.80}; make one from a model factory and data: lrsearch.Task.from_tensors(...)"
+        )
+    return task
 
 
 def stored_name(task: "Task | str") -> str:

@@ -3,17 +3,19 @@
 import re
 import secrets
 import sys
+import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from tqdm.auto import tqdm
 
 from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
 from lrsearch.api.result import Result
 from lrsearch.errors import StudyStoppedError
+from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.wording import number
 from lrsearch.service.optimize import prepare
 from lrsearch.service.progress import Progress, StopReason
@@ -21,6 +23,7 @@ from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_te
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.service.tasks import load_kinds
+from lrsearch.service.worker import STEPS_ATTRIBUTE
 from lrsearch.spec import StudySpec, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.studies import find_study, list_studies
@@ -95,14 +98,25 @@ def optimize(
     draft = spec_from(content, "lrsearch.optimize")
     load_kinds(draft, allowed=draft.space.kinds or ())
     spec = resolved(draft, loaded)
-    with database_at(storage) as database:
-        if range_test:
-            spec = _with_range_test(database, spec, loaded)
-        search = prepare(
-            database, spec, loaded, lambda: open_study(database, spec, trials_given=name is not None)
+    database = database_at(storage)
+    try:
+        result = _searched(
+            database, spec, loaded, range_test=range_test, progress=progress, trials_given=name is not None
         )
-        last = _run(search, progress=progress)
-        return _result(database, search, last)
+    except BaseException:
+        database.close()
+        raise
+    weakref.finalize(result, database.close)  # the study of the result reads from it
+    return result
+
+
+def _searched(
+    database: Database, spec: StudySpec, task: "Task", *, range_test: bool, progress: bool, trials_given: bool
+) -> Result:
+    if range_test:
+        spec = _with_range_test(database, spec, task)
+    search = prepare(database, spec, task, lambda: open_study(database, spec, trials_given=trials_given))
+    return _result(database, search, _run(search, progress=progress))
 
 
 def _with_range_test(database: Database, spec: StudySpec, task: "Task") -> StudySpec:
@@ -118,15 +132,27 @@ def _new_name(task: str) -> str:
 
 def _run(search: Search, *, progress: bool) -> Progress:
     """Run a search behind a bar, and return where it stands at its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a notebook it advises a library of widgets, and does without
+        from tqdm.auto import tqdm
     last = None
-    with tqdm(disable=not progress, unit="trial", mininterval=_seconds_between_pictures()) as bar:
+    with tqdm(
+        disable=not progress,
+        unit="trial",
+        total=search.study.spec.trials,
+        mininterval=_seconds_between_pictures(),
+    ) as bar:
         for note in search.study.notes if progress else ():
             bar.write(note, file=sys.stderr)
-        for last in search.run():
-            bar.total = last.trials
-            if last.best is not None:
-                bar.set_postfix_str(f"best {number(last.best.result.value)}", refresh=False)
-            bar.update(last.ended_trials - bar.n)
+        try:
+            for last in search.run():
+                bar.total = last.trials
+                if last.best is not None:
+                    bar.set_postfix_str(f"best {number(last.best.result.value)}", refresh=False)
+                bar.update(last.ended_trials - bar.n)
+        except KeyboardInterrupt:
+            bar.write(f"interrupted; go on with name={search.study.spec.name!r}", file=sys.stderr)
+            raise
     if last is None:
         raise RuntimeError("a search yields at least its last progress")
     return last
@@ -144,9 +170,12 @@ def _result(database: Database, search: Search, last: Progress) -> Result:
         StudyStoppedError: if no trial is complete.
     """
     spec = search.study.spec
-    if last.best is None or last.stopped is StopReason.FAILURES:
-        why = f" The last failure: {last.last_failure}" if last.last_failure else ""
-        raise StudyStoppedError(f"study {spec.name!r} ended without a complete trial.{why}")
+    why = f" The last failure: {last.last_failure}" if last.last_failure else ""
+    if last.best is None:
+        go_on = f"lrsearch.optimize(..., name={spec.name!r})"
+        raise StudyStoppedError(f"{without_complete_trial(spec, last.counts, go_on)}.{why}")
+    if last.stopped is StopReason.FAILURES:
+        warnings.warn(f"study {spec.name!r} ended early: trials keep failing.{why}", stacklevel=4)
     record = find_study(database, spec.name)
     study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
     return Result(
@@ -154,7 +183,7 @@ def _result(database: Database, search: Search, last: Progress) -> Result:
         value=last.best.result.value or 0.0,
         trial=last.best.number,
         spec=spec,
-        steps_per_epoch=study.user_attrs["lrsearch:steps_per_epoch"],
+        steps_per_epoch=study.user_attrs[STEPS_ATTRIBUTE],
         study=study,
         records=tuple(trial_records(database, record)),
     )

@@ -74,7 +74,11 @@ class Result:
     def code(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> str:
         """Return the lines of PyTorch that build the same without lrsearch."""
         run = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
-        return "\n".join(pytorch_lines(self.spec.optimizer.name, self.best, run.epochs, run.steps_per_epoch))
+        head = (
+            f"# for {run.epochs} epochs of {run.steps_per_epoch} updates (a DataLoader: with drop_last=True)"
+        )
+        lines = pytorch_lines(self.spec.optimizer.name, self.best, run.epochs, run.steps_per_epoch)
+        return "\n".join([head, *lines])
 
     def __repr__(self) -> str:
         return (

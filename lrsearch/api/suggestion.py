@@ -1,12 +1,13 @@
 """Schedules inside a user's own Optuna objective."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.api.arguments import as_table
+from lrsearch.api.arguments import as_table, given
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.search.space import suggest
+from lrsearch.service.tasks import load_kinds
 from lrsearch.spec import hyperparameters, optimizer_named, resolve, search_space, spec_from
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def suggest_schedule(
     epochs: int,
     steps_per_epoch: int,
     optimizer: str | Mapping[str, Any] = "SGD",
+    kinds: Sequence[str] | None = None,
     space: Mapping[str, Any] | None = None,
     groups: Mapping[str, Any] | None = None,
 ) -> SuggestedSchedule:
@@ -69,6 +71,7 @@ def suggest_schedule(
         epochs: length of the run, at least 1.
         steps_per_epoch: optimizer updates in an epoch, at least 1.
         optimizer: name of an optimizer of ``torch.optim``, or the table ``[optimizer]`` of a study file.
+        kinds: schedule kinds to choose from; None takes seven.
         space: the table ``[space]`` of a study file: ``{"lr": {"low": 1e-3, "high": 1.0, "log": True}}``.
         groups: the table ``[groups]`` of a study file.
 
@@ -81,10 +84,12 @@ def suggest_schedule(
         "trials": 1,
         "epochs": epochs,
         "optimizer": as_table(optimizer),
-        **({"space": dict(space)} if space else {}),
-        **({"groups": dict(groups)} if groups else {}),
+        "space": {**(space or {}), **given(kinds=None if kinds is None else list(kinds))},
+        **given(groups=groups),
     }
-    spec = resolve(spec_from(content, "lrsearch.suggest_schedule"), epochs, batch_size=1)
+    draft = spec_from(content, "lrsearch.suggest_schedule")
+    load_kinds(draft, allowed=draft.space.kinds or ())
+    spec = resolve(draft, epochs, batch_size=1)
     tree = search_space(spec)
     point = hyperparameters(spec, tree.searched_part(suggest(trial, tree)))
     return SuggestedSchedule(point, spec.optimizer.name, Schedule(point, epochs, steps_per_epoch))

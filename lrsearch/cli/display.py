@@ -218,7 +218,7 @@ def _bar(progress: Progress) -> RenderableType:
     row = Table.grid(padding=(0, 1))
     done = progress.ended_trials + sum(lane.epoch for lane in progress.running) / progress.epochs
     left = f"{duration(progress.remaining_s)} left" if progress.remaining_s else ""
-    counts = ", ".join(f"{count} {name.lower()}" for name, count in sorted(progress.ended.items()) if count)
+    counts = ", ".join(f"{count} {name}" for name, count in progress.counts.items())
     row.add_row(
         ProgressBar(total=progress.trials, completed=done, width=40),
         f"{progress.ended_trials}/{progress.trials} trials",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.errors import UnknownNameError
+from lrsearch.errors import SpecError, UnknownNameError
 
 if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
@@ -46,6 +46,8 @@ def find_draft(database: "Database", file_or_study: str | None, overrides: Mappi
         SpecError: if a file or an option breaks a rule.
         UnknownNameError: if there is no such study.
     """
+    from lrsearch.code import is_reference
+    from lrsearch.service.studies import stored_spec
     from lrsearch.spec import read_spec, spec_from
     from lrsearch.spec.shipped import DEFAULT_STUDY, shipped_studies
     from lrsearch.storage.studies import list_studies
@@ -56,12 +58,14 @@ def find_draft(database: "Database", file_or_study: str | None, overrides: Mappi
     if Path(wanted).is_file() or (wanted.endswith(".toml") and wanted not in stored):
         source, spec = wanted, read_spec(Path(wanted), overrides)
     elif wanted in stored:
-        source, spec = f"study {wanted!r}", _stored_spec(stored[wanted], overrides)
+        source, spec = f"study {wanted!r}", stored_spec(stored[wanted], overrides)
     elif file_or_study is None and "task" in overrides:
         source, content = "the command line", {"name": wanted, "trials": TASK_TRIALS}
         spec = spec_from(content, source, overrides)
     elif wanted in shipped:
         source, spec = str(shipped[wanted]), read_spec(shipped[wanted], overrides)
+    elif is_reference(wanted):
+        raise SpecError(f"{wanted!r} is no study; to train it as a task: --task {wanted}")
     else:
         raise UnknownNameError("study", wanted, {*stored, *shipped})
     return Draft(spec, source, overrides, spec.name in stored)
@@ -103,11 +107,3 @@ def _task_study(overrides: Mapping[str, Any]) -> str | None:
         name = module.removesuffix(".py").replace("\\", "/").rpartition("/")[2].rpartition(".")[2]
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
     return str(overrides.get("name") or plain or "study")
-
-
-def _stored_spec(record: Any, overrides: Mapping[str, Any]) -> "StudySpec":
-    from lrsearch.service.studies import stored_spec
-    from lrsearch.spec import blamed_on
-
-    with blamed_on(f"study {record.name!r}", overrides):
-        return stored_spec(record, overrides)

@@ -166,14 +166,18 @@ def print_result(database: "Database", spec: "StudySpec", last: "Progress") -> N
     """Print how many trials have ended, and the best one."""
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
+    from lrsearch.review.advice import without_complete_trial
 
-    counts = ", ".join(f"{count} {name.lower()}" for name, count in last.ended.items() if count)
+    counts = ", ".join(f"{count} {name}" for name, count in last.counts.items())
     typer.echo(
         f"Study {spec.name}: {last.ended_trials} of {last.trials} trials have ended "
         f"({counts or 'none yet'}); this run took {duration(last.elapsed_s)}."
     )
     if last.best is not None:
         print_best(database, spec)
+    elif last.ended_trials >= last.trials:
+        advice = without_complete_trial(spec, last.counts, run_command(spec, None))
+        typer.echo(f"{advice[0].upper()}{advice[1:]}.")
 
 
 def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str = "python train.py") -> None:

@@ -1,5 +1,6 @@
 """Prints a study's best trial, and its best ten."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,22 +24,33 @@ def best_trial(database: "Database", spec: "StudySpec") -> "TrialRecord":
     Raises:
         SpecError: if no trial of the study is complete yet.
     """
+    from lrsearch.review.advice import without_complete_trial
+
     ranked = ranked_trials(database, spec)
     if not ranked:
-        raise SpecError(
-            f"study {spec.name!r} has no complete trial yet; go on with: {run_command(spec, None)}"
-        )
+        counts = Counter(state(record).lower() for record in _records(database, spec))
+        raise SpecError(without_complete_trial(spec, counts, run_command(spec, None)))
     return ranked[0]
 
 
 def ranked_trials(database: "Database", spec: "StudySpec") -> list["TrialRecord"]:
     """Return the complete trials, the best first."""
+    complete = [
+        each for each in _records(database, spec) if each.state == "COMPLETE" and each.value is not None
+    ]
+    return sorted(complete, key=lambda record: (record.value, record.number))
+
+
+def state(record: "TrialRecord") -> str:
+    """Return how a trial stands, in one word: Optuna's, or DIVERGED."""
+    return "DIVERGED" if record.diverged else record.state
+
+
+def _records(database: "Database", spec: "StudySpec") -> list["TrialRecord"]:
     from lrsearch.storage.studies import find_study
     from lrsearch.storage.trials import trial_records
 
-    records = trial_records(database, find_study(database, spec.name))
-    complete = [record for record in records if record.state == "COMPLETE" and record.value is not None]
-    return sorted(complete, key=lambda record: (record.value, record.number))
+    return trial_records(database, find_study(database, spec.name))
 
 
 def print_best(database: "Database", spec: "StudySpec") -> None:
@@ -70,7 +82,10 @@ def _print_pytorch(
     steps = steps_per_epoch(database, spec, part)
     if steps is None:
         return
-    typer.echo(f"In PyTorch, {part + ', ' if part else ''}for {spec.epochs} epochs of {steps} updates:")
+    batches = "" if spec.batch_size is None else f" (batches of {spec.batch_size}; drop_last=True)"
+    typer.echo(
+        f"In PyTorch, {part + ', ' if part else ''}for {spec.epochs} epochs of {steps} updates{batches}:"
+    )
     for line in pytorch_lines(spec.optimizer.name, point, spec.epochs or 1, steps):
         typer.echo(f"  {line}")
 
@@ -79,8 +94,10 @@ def steps_per_epoch(database: "Database", spec: "StudySpec", part: str | None = 
     """Return the updates of an epoch, known once a study, or the part of one, has been run."""
     import optuna
 
+    from lrsearch.service.worker import STEPS_ATTRIBUTE
+
     study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
-    name = "lrsearch:steps_per_epoch" if part is None else f"lrsearch:steps_per_epoch/{part}"
+    name = STEPS_ATTRIBUTE if part is None else f"{STEPS_ATTRIBUTE}/{part}"
     steps: int | None = study.user_attrs.get(name)
     return steps
 
@@ -92,8 +109,7 @@ def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
 
     rows = []
     for record in records:
-        state = "DIVERGED" if record.diverged else record.state
         note = f" ({record.reason})" if record.reason else ""
         words = described_parts(hyperparameters_by_part(spec, record.params))
-        rows.append((record.number, state, number(record.value), record.epochs, words + note))
+        rows.append((record.number, state(record), number(record.value), record.epochs, words + note))
     print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)

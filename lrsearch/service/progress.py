@@ -86,6 +86,14 @@ class Progress:
     stopped: StopReason | None = None
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Number of ended trials by how they ended, the diverged ones apart from the pruned."""
+        diverged = self.ended.get("diverged", 0)
+        pruned = self.ended.get("PRUNED", 0) - diverged
+        counts = {**self.ended, "PRUNED": pruned, "diverged": diverged}
+        return {name.lower(): count for name, count in sorted(counts.items()) if count}
+
+    @property
     def ended_trials(self) -> int:
         """Number of trials that ended, however they did."""
         return sum(count for outcome, count in self.ended.items() if outcome != "diverged")

@@ -160,7 +160,8 @@ class Search:
 
     def _key(self, hyperparameters: Hyperparameters) -> _Key:
         schedule = Schedule(hyperparameters, self._plan.epochs, self._array.steps_per_epoch)
-        return (schedule.trajectory(), *sorted(hyperparameters.optimizer.items()))
+        groups = (*hyperparameters.lr_scales.items(), hyperparameters.layer_decay, *hyperparameters.frozen)
+        return (schedule.trajectory(), *sorted(hyperparameters.optimizer.items()), *groups)
 
     # Training and ending them
 

@@ -12,7 +12,7 @@ from lrsearch.search.first_trials import first_trials
 from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
 from lrsearch.service.tasks import task_defaults
-from lrsearch.spec import SCANS, StudySpec, check_same_study, resolve, search_space, spec_from
+from lrsearch.spec import SCANS, StudySpec, blamed_on, check_same_study, resolve, search_space, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
@@ -87,7 +87,10 @@ def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None)
 
     Its name is the study's of now, which may have been renamed to what no new study could be called.
     """
-    spec = resolved(spec_from(record.spec, f"study {record.name!r}", overrides))
+    source = f"study {record.name!r}"
+    draft = spec_from(record.spec, source, overrides)
+    with blamed_on(source, overrides):
+        spec = resolved(draft)
     return spec if overrides and "name" in overrides else spec.model_copy(update={"name": record.name})
 
 

@@ -55,7 +55,10 @@ def task_defaults(spec: StudySpec) -> TaskDefaults:
 
 def name_of(task: "Task") -> str:
     """Return the name under which a specification stores a task that was given as an object."""
-    return task.name if task.name in task_names() else f"{task.name}{OBJECT}"
+    from lrsearch.tasks.classification import Classification  # here, because it imports torch
+
+    shipped = isinstance(task, Classification) and task.name in task_names()
+    return task.name if shipped else f"{task.name}{OBJECT}"
 
 
 def find_task(spec: StudySpec, data_dir: Path | None = None, allowed: Collection[str] = ()) -> "Task":

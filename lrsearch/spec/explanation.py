@@ -45,7 +45,8 @@ def explain(
 
 def origin(key: str, source: str, options: Collection[str]) -> str:
     """Return who gave a key: an option of the command line, or the source."""
-    return f"option --{key.rpartition('.')[2].replace('_', '-')}" if key in options else source
+    option = {"optimizer.name": "optimizer"}.get(key, key.rpartition(".")[2])
+    return f"option --{option.replace('_', '-')}" if key in options else source
 
 
 def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -83,6 +84,8 @@ def _unknown_key(key: str, model: type[BaseModel], content: Mapping[str, Any]) -
     if homes:
         where = f"in [{homes[0]}]" if homes[0] else "above the first [table]"
         return f"unknown key {key!r}. {name!r} belongs {where}."
+    if key == "optimizer.betas":
+        return "unknown key 'optimizer.betas'. Write the pair apart: beta1 and beta2."
     if table.startswith("groups."):
         return f"unknown key {key!r}.{suggestion(name, ('lr_scale', 'frozen'))}"
     return f"unknown key {key!r}.{suggestion(name, known.get(table, []))}"

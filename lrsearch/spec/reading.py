@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lrsearch.errors import SpecError, UnknownNameError, suggestion
 from lrsearch.spec.explanation import explain, origin
 from lrsearch.spec.shipped import shipped_studies
-from lrsearch.spec.study_spec import StudySpec
+from lrsearch.spec.study_spec import OptimizerSpec, StudySpec
 
 LARGEST_FILE_BYTES = 1_000_000
 
@@ -112,7 +112,11 @@ def _toml_help(text: str, message: str) -> str:
 
 
 def _override(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with the options in place; another optimizer drops the knobs of the one before."""
     merged = dict(content)
+    optimizer = merged.get("optimizer")
+    if isinstance(optimizer, dict) and overrides.get("optimizer.name", _name(optimizer)) != _name(optimizer):
+        merged["optimizer"] = {}
     for key, value in overrides.items():
         table, _, name = key.rpartition(".")
         if not table:
@@ -120,6 +124,10 @@ def _override(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
         elif isinstance(merged.get(table, {}), dict):
             merged[table] = {**merged.get(table, {}), name: value}
     return merged
+
+
+def _name(optimizer: Mapping[str, Any]) -> Any:
+    return optimizer.get("name", OptimizerSpec.model_fields["name"].default)
 
 
 def _refuse_inner_keys(content: Mapping[str, Any], source: str) -> None:

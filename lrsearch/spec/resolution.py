@@ -117,7 +117,10 @@ def check_same_study(stored: Mapping[str, Any], spec: StudySpec) -> None:
     Raises:
         StudyConflictError: naming all that differs.
     """
-    before, now = dict(_flatten(stored)), dict(_flatten(spec.identity()))
+    before, now = (
+        dict(_flatten(tables)) | {"groups, in their order": list(tables.get("groups", {}))}
+        for tables in (stored, spec.identity())
+    )
     names = sorted(name for name in {*before, *now} - {"trials", "name"} if before.get(name) != now.get(name))
     if names:
         lines = [f"  {name}: stored {_written(before, name)}, now {_written(now, name)}" for name in names]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lrsearch.code import is_reference, load, user_traceback
 from lrsearch.errors import CodeError, InputError, TaskError, UnknownNameError
+from lrsearch.tasks.rules import check_task
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -83,10 +84,12 @@ def load_task(name: str, data_dir: Path, allowed: Collection[str] = ()) -> "Task
         UnknownNameError: no task has that name.
         CodeNotAllowedError: the reference is not among the allowed ones; nothing is imported.
         CodeError: the code cannot be imported, or fails when it makes the task.
-        TaskError: the reference names something else.
+        TaskError: the reference names something else, or a task with attributes that none can have.
     """
     if is_reference(name):
-        return _task_from(load(name, allowed), name)
+        task = _task_from(load(name, allowed), name)
+        check_task(task)
+        return task
     if name.endswith(".py"):
         raise TaskError(f"{name!r} is a file; say what in it is the task: {name}:MyTask")
     info = task_info(name)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from lrsearch.errors import InputError, TaskError
 from lrsearch.tasks.datasets import Collate, DatasetSplit
+from lrsearch.tasks.rules import check_function, check_task
 from lrsearch.tasks.task import Metric, Split, Splits, Task, TrainingStep
 from lrsearch.tasks.trees import Tree, leaves
 
@@ -19,11 +20,7 @@ Pair = tuple[Tree, Tree]
 
 @dataclass(frozen=True)
 class Settings:
-    """A plain task's numbers, as ``Task`` has them.
-
-    Raises:
-        TaskError: a number is out of its limits.
-    """
+    """A plain task's name and numbers, as ``Task`` has them; None for the model factory's name."""
 
     name: str | None = None
     batch_size: int = 32
@@ -31,14 +28,6 @@ class Settings:
     clip_norm: float | None = None
     accumulate: int = 1
     amp: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "accumulate"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise TaskError(f"{name} must be a whole number of at least 1, but got {value!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise TaskError(f"clip_norm must be above 0, or None for no limit, but got {self.clip_norm!r}")
 
 
 class PlainTask(Task):
@@ -65,11 +54,13 @@ class PlainTask(Task):
         training_step: TrainingStep | None,
         settings: Settings,
     ) -> None:
-        _check_parts(model_factory, loss, metrics, training_step)
+        _check_parts(model_factory, loss, training_step)
         self._model_factory, self._splits = model_factory, splits
-        self.name = settings.name or _name_of(model_factory)
+        self.name = _name_of(model_factory) if settings.name is None else settings.name
         self.batch_size, self.epochs = settings.batch_size, settings.epochs
         self.clip_norm, self.accumulate, self.amp = settings.clip_norm, settings.accumulate, settings.amp
+        self.metrics = metrics
+        check_task(self)
         self.metrics = dict(metrics)
         if loss is not None:
             self.loss = _following(loss)  # type: ignore[method-assign,assignment]  # the user's function is this task's method
@@ -136,7 +127,7 @@ def _dataset_split(
         raise TaskError(f"{name}: {error}") from error
 
 
-def _check_parts(model_factory: Any, loss: Any, metrics: Mapping[str, Any], training_step: Any) -> None:
+def _check_parts(model_factory: Any, loss: Any, training_step: Any) -> None:
     if isinstance(model_factory, nn.Module) or not callable(model_factory):
         raise TaskError(
             "model_factory must make a fresh model at every call, because every trial trains its own, "
@@ -146,22 +137,9 @@ def _check_parts(model_factory: Any, loss: Any, metrics: Mapping[str, Any], trai
         raise TaskError(
             "pass loss=, such as nn.CrossEntropyLoss(), or training_step=, a function of (model, batch)"
         )
-    for name, function in {
-        "loss": loss,
-        "training_step": training_step,
-        **_metric_arguments(metrics),
-    }.items():
-        if function is not None and (not callable(function) or isinstance(function, type)):
-            hint = f"; did you mean {function.__name__}()?" if isinstance(function, type) else ""
-            raise TaskError(f"{name} must be a function, but got {function!r}{hint}")
-
-
-def _metric_arguments(metrics: Any) -> dict[str, Any]:
-    if not isinstance(metrics, Mapping):
-        raise TaskError(
-            f"metrics must be functions by name, such as {{'mae': F.l1_loss}}, but got {metrics!r}"
-        )
-    return {f"metrics[{name!r}]": metric for name, metric in metrics.items()}
+    for name, function in {"loss": loss, "training_step": training_step}.items():
+        if function is not None:
+            check_function(name, function)
 
 
 def _following(loss: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:

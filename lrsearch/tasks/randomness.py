@@ -18,18 +18,19 @@ def fixed_randomness(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
     Args:
         seed: at least 0.
-        device: whose generator of torch's is seeded beside the CPU's.
+        device: whose generator of torch's is seeded beside the CPU's; that of no other device is touched.
     """
     python, numpy = random.getstate(), np.random.get_state()
+    states = [(generator, generator.get_state()) for generator in _torch_generators(device)]
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                torch.cuda.manual_seed_all(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
+        for generator, _state in states:
+            generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
     finally:
+        for generator, state in states:
+            generator.set_state(state)
         random.setstate(python)
         np.random.set_state(numpy)
 
@@ -38,3 +39,13 @@ def random_state() -> tuple[Any, ...]:
     """Return what changes when code draws from a global generator of torch (on the CPU), NumPy or Python."""
     numpy = pickle.dumps(np.random.get_state())
     return torch.random.get_rng_state().numpy().tobytes(), numpy, random.getstate()
+
+
+def _torch_generators(device: torch.device) -> list[torch.Generator]:
+    if device.type == "cuda":
+        torch.cuda.init()  # before it there are no generators
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return [torch.default_generator, torch.cuda.default_generators[index]]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    return [torch.default_generator]

@@ -87,7 +87,7 @@ class Task:
         name: the name under which results are stored; by default the class's.
         batch_size: examples per forward pass, unless the study says otherwise.
         epochs: passes over the training split, unless the study says otherwise.
-        metrics: further figures to report beside the loss, by name; they decide nothing.
+        metrics: further figures to report beside the loss, by name (any but ``loss``); they decide nothing.
         clip_norm: the gradient's norm is cut to this before every update; None for no limit.
         accumulate: batches whose mean gradient makes one update, at least 1.
         amp: forward passes run under ``torch.autocast`` in bfloat16.

@@ -1,6 +1,6 @@
 """Trees of tensors: a tensor, or a tuple, list or dict of trees, as models with several inputs take them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -76,11 +76,6 @@ def parts(tree: Tree, size: int) -> Iterator[Tree]:
         return
     for first in range(0, length(tree), size):
         yield rows(tree, slice(first, first + size))
-
-
-def concatenated(trees: Sequence[Tree]) -> Tree:
-    """Return one tree that holds the rows of several of the same structure, one after the other."""
-    return mapped(lambda *tensors: torch.cat(tensors), *trees)
 
 
 def moved(tree: Tree, device: torch.device) -> Tree:

@@ -44,7 +44,8 @@ class ScheduleLR(LRScheduler):
             raise SpecError(
                 f"{self.schedule.kind.name} depends on the validation losses: call report(valid_loss) after "
                 f"every epoch of {self.schedule.steps_per_epoch} updates, but epoch {len(self._losses) + 1} "
-                "was not reported"
+                "was not reported before the next one began. Are your epochs longer (a DataLoader without "
+                "drop_last=True)? Then build with steps_per_epoch=len(loader)"
             )
         super().step(epoch)
 

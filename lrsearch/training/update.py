@@ -1,6 +1,7 @@
 """One optimizer update: forward, backward, clipping, step."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,15 +28,20 @@ def update(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Bat
     Raises:
         TaskError: if the loss is not a scalar with a gradient.
     """
+    return optimizer.step(partial(backward, task, model, optimizer, batches))  # type: ignore[arg-type,return-value]  # torch types say float, and torch returns what the closure does
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = _backward(task, model, batches)
-        if task.clip_norm is not None:
-            clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), task.clip_norm)
-        return loss
 
-    return optimizer.step(closure)  # type: ignore[arg-type,return-value]  # torch types say float, and torch returns what the closure does
+def backward(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Batch]) -> Tensor:
+    """Set the gradients that an update takes, and return the loss; the arguments are those of ``update``.
+
+    Raises:
+        TaskError: if the loss is not a scalar with a gradient.
+    """
+    optimizer.zero_grad()
+    losses = [_add_gradient(task, model, batch, 1 / len(batches)) for batch in batches]
+    if task.clip_norm is not None:
+        clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), task.clip_norm)
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
 def precision(task: Task, model: nn.Module) -> AbstractContextManager[Any]:
@@ -45,35 +51,44 @@ def precision(task: Task, model: nn.Module) -> AbstractContextManager[Any]:
     return torch.autocast(next(model.parameters()).device.type, dtype=torch.bfloat16)
 
 
-def check_scalar(task: Task, name: str, value: Tensor) -> None:
+def check_scalar(task: Task, rule: str, value: Any) -> None:
     """Refuse a figure that is no scalar tensor.
+
+    Args:
+        task: whose figure.
+        rule: what it must be, as a sentence that goes on with what was got.
+        value: the figure.
 
     Raises:
         TaskError: with the rule, and what was got.
     """
-    if not isinstance(value, Tensor) or value.ndim:
-        got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise TaskError(
-            f"{task.name}: {name} must be a scalar tensor, the mean over the examples, but got {got}"
-        )
+    if isinstance(value, Tensor) and not value.ndim:
+        return
+    if isinstance(value, Tensor):
+        got = f"a tensor of shape {list(value.shape)}; take its .mean()"
+    else:
+        got = f"a {type(value).__name__}; return a tensor (without .item()), or torch.tensor(value)"
+    raise TaskError(f"{task.name}: {rule}, but got {got}")
 
 
-def _backward(task: Task, model: nn.Module, batches: list[Batch]) -> Tensor:
-    """Add the gradients of the mean loss over the batches to the parameters', and return that loss."""
-    losses = []
-    for batch in batches:
-        with precision(task, model):
-            loss = task.training_step(model, batch)
-        _check_loss(task, loss)
-        (loss if len(batches) == 1 else loss / len(batches)).backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
-        losses.append(loss.detach())
-    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+def loss_method(task: Task) -> str:
+    """Return the name of the method that decides what is trained with."""
+    return "training_step" if task.overrides("training_step") else "loss"
 
 
-def _check_loss(task: Task, loss: Tensor) -> None:
-    check_scalar(task, "the loss", loss)
+def _add_gradient(task: Task, model: nn.Module, batch: Batch, weight: float) -> Tensor:
+    """Add a batch's gradients, times a weight, to the parameters', and return its loss."""
+    with precision(task, model):
+        loss = task.training_step(model, batch)
+    _check_loss(task, loss)
+    (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
+    return loss.detach()
+
+
+def _check_loss(task: Task, loss: Any) -> None:
+    check_scalar(task, f"{loss_method(task)}() must return the mean loss as a scalar tensor", loss)
     if not loss.requires_grad:
         raise TaskError(
-            f"{task.name}: the loss has no gradient; compute it from what the model returns, without "
-            ".item(), .detach() or torch.no_grad()"
+            f"{task.name}: what {loss_method(task)}() returns has no gradient; compute it from the model's "
+            "outputs, without .item(), .detach(), .argmax() or torch.no_grad()"
         )

@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 import lrsearch
-from lrsearch.errors import InputError, SpecError, StudyConflictError, StudyStoppedError, UnknownNameError
+from lrsearch.errors import (
+    InputError,
+    SpecError,
+    StudyConflictError,
+    StudyStoppedError,
+    TaskError,
+    UnknownNameError,
+)
 from tests.api.tasks import INPUTS, TARGETS, linear, regression
 from tests.cli.commands import refused, succeed
 
@@ -156,10 +163,52 @@ def test_a_search_whose_trials_all_fail_says_why():
         search(task, trials=8)
 
 
+def test_complete_trials_survive_later_failures():
+    """What was found is returned, with a warning that says why the search ended early."""
+
+    class FailsLater(nn.Linear):
+        calls = 0
+
+        def forward(self, inputs):
+            type(self).calls += 1
+            if type(self).calls > 60:
+                raise ValueError("the sky fell")
+            return super().forward(inputs).flatten()
+
+    task = lrsearch.Task.from_tensors(
+        lambda: FailsLater(4, 1),
+        train=(INPUTS[:128], TARGETS[:128]),
+        valid=(INPUTS[128:], TARGETS[128:]),
+        loss=nn.functional.mse_loss,
+        epochs=4,
+    )
+    with pytest.warns(UserWarning, match="the sky fell"):
+        result = search(task, trials=12)
+    assert math.isfinite(result.value)
+
+
+def test_trials_that_differ_in_a_group_alone_are_all_trained():
+    """A factor per layer is no repetition of the same learning rates."""
+    spread = {"lr": 0.05, "kinds": ["constant"], "warmup_fraction": 0.0}
+    groups = {"0.weight": {"lr_scale": [0.01, 0.1, 1.0]}, "layer_decay": [0.5, 1.0]}
+    result = search(space=spread, groups=groups, sampler="grid", trials=6)
+    assert len({record.value for record in result.records}) == 3  # one layer: its decay changes nothing
+    assert not any(record.reason for record in result.records)
+
+
+def test_a_search_whose_trials_all_diverge_says_what_helps():
+    """Smaller learning rates, or broken data."""
+    with pytest.raises(StudyStoppedError, match=r"3 of 3 diverged, with lr in 100..1000(.|\n)*range-test"):
+        search(space={"lr": {"low": 100.0, "high": 1000.0}}, trials=3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"optimizer": "adam"}, SpecError, "'Adam'"),
+        ({"optimizer": torch.optim.Adam}, SpecError, "name of a class of torch.optim"),
+        ({"task": nn.Linear(4, 1)}, TaskError, "from_tensors"),
+        ({"optimizer": {"name": "Adam", "betas": [0.9, 0.99]}}, SpecError, "beta1 and beta2"),
         ({"optimizer": {"name": "SGD", "momentun": 0.9}}, SpecError, "'momentum'"),
         ({"kinds": ["Cosine"]}, InputError, "CosineAnnealingLR"),
         ({"trials": 0}, SpecError, "trials must be"),

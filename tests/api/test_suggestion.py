@@ -69,6 +69,18 @@ def test_its_arguments_make_the_optimizer_and_its_scheduler():
             each.step()
 
 
+def test_a_schedule_of_ones_own_is_suggested(monkeypatch, tmp_path):
+    """Named in the program itself, so allowed by it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import lrsearch\n@lrsearch.schedule(power=lrsearch.Range(1.0, 2.0))\n"
+        "def fall(progress, power):\n    return (1 - progress) ** power\n"
+    )
+    trial = optuna.trial.FixedTrial({"lr": 0.1, "warmup": False, "mine.py:fall.power": 2.0})
+    suggested = lrsearch.suggest_schedule(trial, epochs=2, steps_per_epoch=2, kinds=["mine.py:fall"])
+    assert suggested.schedule.epoch_lrs(1, None).tolist() == pytest.approx([0.025, 0.00625])
+
+
 def test_a_wrong_value_is_refused():
     """With the rule, as in a study file."""
     trial = optuna.create_study().ask()

@@ -49,6 +49,33 @@ def test_a_study_does_not_go_on_with_a_changed_model():
     assert "3 of 3" in succeed("optimize", "--task", "net.py:task", "--trials", "3").out
 
 
+def test_the_order_of_groups_belongs_to_the_study():
+    """A parameter takes the first pattern that it matches, so another order is another study."""
+    start = 'name = "o"\ntask = "digits-mlp"\ntrials = 1\nepochs = 1\n[groups]\n'
+    one, other = '"1.*" = { lr_scale = 0.1 }\n', '"*.weight" = { lr_scale = 0.5 }\n'
+    Path("a.toml").write_text(start + one + other)
+    Path("b.toml").write_text(start + other + one)
+    succeed("optimize", "a.toml")
+    assert "in their order" in refused("optimize", "b.toml")
+
+
+def test_a_study_that_only_diverges_says_what_helps():
+    """On the command line, by ``optimize`` and by ``best``."""
+    Path("hot.toml").write_text(
+        'task = "net.py:task"\ntrials = 2\nfirst_trials = false\n'
+        '[space]\nlr = { low = 100.0, high = 900.0 }\n'
+    )
+    printed = succeed("optimize", "hot.toml", "--allow-task", "net.py:task").out
+    assert "(2 diverged)" in printed
+    assert "lrsearch range-test finds bounds" in printed
+    assert "lrsearch range-test finds bounds" in refused("best", "hot")
+
+
+def test_a_task_in_the_place_of_a_study_is_pointed_out():
+    """A reference is no study; the option is named."""
+    assert "--task net.py:task" in refused("optimize", "net.py:task")
+
+
 def test_a_stored_study_imports_nothing_unasked():
     """Going on with it, or showing it, runs no code; the error says how to allow it."""
     succeed("optimize", "--task", "net.py:task", "--trials", "2")

@@ -36,7 +36,9 @@ def test_a_stored_test_is_shown_again():
     succeed("range-test", *SHORT)
     second = succeed("range-test", *SHORT, "--optimizer", "Adam").out
     assert succeed("range-test", "--task", "digits-mlp", "--stored").out == second
-    assert "unknown range test of task 'mnist-mlp'" in refused("range-test", "--task", "mnist-mlp", "--stored")
+    assert "unknown range test of task 'mnist-mlp'" in refused(
+        "range-test", "--task", "mnist-mlp", "--stored"
+    )
 
 
 @pytest.mark.parametrize("ending", ["html", "png", "svg"])
@@ -73,6 +75,18 @@ def test_a_study_gives_its_optimizer_and_groups():
     assert "consensus" in succeed("range-test", "grouped.toml", "--steps", "60", "--seeds", "1").out
     Path("grouped.toml").write_text(start + '"1.wieght" = { lr_scale = 0.1 }\n')
     assert "'1.weight'" in refused("range-test", "grouped.toml", "--steps", "60")
+
+
+def test_another_optimizer_is_tested_on_a_study_of_this_one():
+    """``--optimizer`` takes the place of the whole table."""
+    Path("sgd.toml").write_text(
+        'task = "digits-mlp"\ntrials = 3\n[optimizer]\nname = "SGD"\nmomentum = 0.9\nnesterov = true\n'
+    )
+    succeed("optimize", "sgd.toml", "--trials", "1", "--epochs", "1", "--pruner", "none")
+    for study in ("sgd.toml", "sgd"):
+        assert "consensus" in succeed("range-test", study, "--optimizer", "Adam", *SHORT[2:]).out
+    message = refused("range-test", "sgd", "--optimizer", "adam", *SHORT[2:])
+    assert message.startswith("option --optimizer: ")
 
 
 def test_a_search_begins_with_a_range_test():
