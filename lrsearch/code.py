@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import re
 import shlex
 import sys
@@ -16,9 +17,13 @@ from typing import Any
 from lrsearch.errors import CodeError, CodeNotAllowedError, suggestion
 
 _REFERENCE = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
-_MACHINERY = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
+_MACHINERY = (
+    str(Path(__file__).parent) + os.sep,
+    str(Path(importlib.__file__).parent) + os.sep,
+    "<frozen importlib",
+)
 _sources: dict[str, bytes] = {}  # what was executed, by module name: a file that has changed is loaded anew
-_LIBRARY_FOLDERS = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_LIBRARY_FOLDERS = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
 
 
 def is_reference(text: str) -> bool:
@@ -115,7 +120,8 @@ def _module_name(path: Path) -> str:
     stem = path.stem
     if stem.isidentifier():
         loaded = sys.modules.get(stem)
-        file = loaded.__file__ if loaded else getattr(importlib.util.find_spec(stem), "origin", None)
+        found = loaded or importlib.util.find_spec(stem)
+        file = getattr(found, "__file__" if loaded else "origin", None)  # a built-in module has no file
         if file is not None and Path(file).resolve() == path:
             return stem
     return f"{stem}_{sha256(str(path).encode()).hexdigest()[:8]}"

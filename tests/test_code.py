@@ -2,6 +2,8 @@
 
 import pickle
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +85,7 @@ def test_a_file_is_one_module_however_it_is_reached(folder):
     assert load("thing.py:runs") == [1]
 
 
-@pytest.mark.parametrize("name", ["thing.py", "json.py", "my-task.py", "a b.py"])
+@pytest.mark.parametrize("name", ["thing.py", "json.py", "time.py", "my-task.py", "a b.py"])
 def test_objects_of_a_file_can_be_pickled(folder, name):
     """Also where the file's name is a module's of Python's own, or no name at all."""
     write(folder, name, "class Thing: pass\n")
@@ -178,3 +180,15 @@ def test_what_is_no_reference_is_refused():
     """The two forms are named."""
     with pytest.raises(CodeError, match=r"package\.module:name or path/to/file.py:name"):
         load("mnist-mlp")
+
+
+@pytest.mark.parametrize("library", [Path(code.__file__).parent, Path(sysconfig.get_path("stdlib"))])
+def test_a_folder_whose_name_begins_like_a_librarys_is_the_users(library):
+    """``lrsearch_models`` lies beside ``lrsearch``, and is not a part of it."""
+    place = f"{library}_models/net.py"
+    scope = {}
+    exec(compile("def build():\n    raise ValueError('width')\n", place, "exec"), scope)
+    with pytest.raises(ValueError, match="width") as caught:
+        scope["build"]()
+    assert f'"{place}", line 2, in build' in code.user_traceback(caught.value)
+    assert code.user_frame(caught.value) == f"{place}:2 in build"

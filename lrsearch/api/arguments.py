@@ -10,6 +10,7 @@ from lrsearch.service.tasks import name_of
 from lrsearch.storage.database import Database, open_database
 from lrsearch.tasks.catalogue import load_task
 from lrsearch.tasks.files import data_dir as find_data_dir
+from lrsearch.tasks.rules import check_task
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -40,7 +41,7 @@ def load(task: "Task | str", data_dir: Path | None) -> "Task":
     """Return the task; a reference that stands in the user's own program is allowed by that.
 
     Raises:
-        TaskError: if it is no task.
+        TaskError: if it is no task, or one with attributes that none can have.
     """
     from lrsearch.tasks.task import Task
 
@@ -51,6 +52,7 @@ def load(task: "Task | str", data_dir: Path | None) -> "Task":
             "task must be an lrsearch.Task, or the name of one, but got "
             f"{task!r:.80}; make one from a model factory and data: lrsearch.Task.from_tensors(...)"
         )
+    check_task(task)
     return task
 
 

@@ -18,6 +18,7 @@ from lrsearch.service.trial_files import (
     Assignment,
     Report,
     append,
+    asked_to_stop,
     check_order,
 )
 
@@ -80,6 +81,7 @@ class DatabaseConnection:
             BudgetSpentError: if the study has none left to begin.
         """
         from lrsearch.service.external import budget_spent, next_trial, open_external, open_storage
+        from lrsearch.service.studies import check_same_kinds
         from lrsearch.service.tasks import load_kinds
         from lrsearch.service.worker import Worker
 
@@ -87,6 +89,7 @@ class DatabaseConnection:
             database = opened.enter_context(open_storage(self._study, self._url))
             study = open_external(database, self._study, self._allowed)
             load_kinds(study.spec, self._allowed)
+            check_same_kinds(study.record)
             worker = opened.enter_context(Worker(database, study, "script"))
             trial = next_trial(worker)
             if trial is None:
@@ -136,7 +139,10 @@ class DatabaseConnection:
 
 
 class FileConnection:
-    """A trial that ``lrsearch worker`` holds for this script; SIGTERM means that it stops.
+    """A trial that ``lrsearch worker`` holds for this script.
+
+    SIGTERM ends the block, wherever it is, and says nothing about the trial. The worker's raises TrialPruned:
+    it knows why it asked. Anybody else's raises SystemExit, with the exit code by which the worker sees it.
 
     Args:
         trial_file: what to train with.
@@ -151,6 +157,7 @@ class FileConnection:
         self._epoch = self._epochs = 0
         self._handler: Any = None
         self._stop: str | None = None
+        self._asked = False  # whether the worker sent SIGTERM
 
     def begin(self) -> Assignment:
         """Read what to train with.
@@ -186,8 +193,8 @@ class FileConnection:
         return report.valid_loss, self._stop
 
     def prune(self) -> None:
-        """Write that the trial was pruned."""
-        self._end(state=Outcome.PRUNED.value)
+        """Write that the trial was pruned; where the worker asked for it, it needs no word."""
+        self._end(**({} if self._asked else {"state": Outcome.PRUNED.value}))
 
     def fail(self, reason: str) -> None:
         """Write why the trial failed."""
@@ -214,7 +221,9 @@ class FileConnection:
             append(self._report_file, state)
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop = "the worker asked the script to stop"
+        if not asked_to_stop(self._report_file):
+            raise SystemExit(128 + signal.SIGTERM)
+        self._asked, self._stop = True, "the worker asked the script to stop"
         raise TrialPruned(self._stop)
 
 

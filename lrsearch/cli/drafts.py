@@ -11,6 +11,7 @@ from lrsearch.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
+    from lrsearch.storage.studies import StudyRecord
     from lrsearch.tasks.task import Task
 
 TASK_TRIALS = 40  # budget of a study that only its task describes
@@ -24,13 +25,18 @@ class Draft:
         spec: as read.
         source: where it comes from, named in errors.
         overrides: options of the command line, by key.
-        stored: whether a study of this name exists.
+        record: the stored study of this name, or None.
     """
 
     spec: "StudySpec"
     source: str
     overrides: Mapping[str, Any]
-    stored: bool
+    record: "StudyRecord | None" = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether a study of this name exists."""
+        return self.record is not None
 
 
 def find_draft(database: "Database", file_or_study: str | None, overrides: Mapping[str, Any]) -> Draft:
@@ -68,7 +74,7 @@ def find_draft(database: "Database", file_or_study: str | None, overrides: Mappi
         raise SpecError(f"{wanted!r} is no study; to train it as a task: --task {wanted}")
     else:
         raise UnknownNameError("study", wanted, {*stored, *shipped})
-    return Draft(spec, source, overrides, spec.name in stored)
+    return Draft(spec, source, overrides, stored.get(spec.name))
 
 
 def complete(draft: Draft, allowed: Collection[str], data_dir: Path | None) -> "tuple[StudySpec, Task]":
@@ -82,13 +88,16 @@ def complete(draft: Draft, allowed: Collection[str], data_dir: Path | None) -> "
     Raises:
         SpecError: if a rule is broken.
         CodeNotAllowedError: if the study names code that the user did not.
+        StudyConflictError: if a schedule of the user's own has changed since the study was stored.
     """
     from lrsearch.code import is_reference
-    from lrsearch.service.studies import resolved
+    from lrsearch.service.studies import check_same_kinds, resolved
     from lrsearch.service.tasks import find_task, load_kinds
     from lrsearch.spec import blamed_on
 
     load_kinds(draft.spec, allowed)
+    if draft.record is not None:
+        check_same_kinds(draft.record)
     task = find_task(draft.spec, data_dir, allowed) if is_reference(draft.spec.task) else None
     with blamed_on(draft.source, draft.overrides):
         spec = resolved(draft.spec, task)

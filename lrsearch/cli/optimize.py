@@ -200,9 +200,9 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
         )
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
-    if last.stopped in {StopReason.INTERRUPTED, StopReason.TIMEOUT}:
+    if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.TIMEOUT}:
         tell_how_to_go_on(last.stopped.value, spec, storage, script)
-    if last.stopped is StopReason.INTERRUPTED:
+    if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED}:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

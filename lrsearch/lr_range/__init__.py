@@ -1,8 +1,10 @@
 """The learning-rate range test in numbers: growth of the rate, zones of the curve, suggested rates."""
 
-from lrsearch.lr_range.curve import LaneCurve, RangeTest, SmoothedCurves, lane_curve, smoothed_curves
+from lrsearch.lr_range.curve import LaneCurve, RangeTest, lane_curve
+from lrsearch.lr_range.descent import smoothed_curves
 from lrsearch.lr_range.divergence import LossWatch
 from lrsearch.lr_range.growth import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
+from lrsearch.lr_range.smoothing import SmoothedCurves
 from lrsearch.lr_range.suggestions import (
     RULES,
     WIDENING,

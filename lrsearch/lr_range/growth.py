@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,16 +49,6 @@ class Growth:
                 f"a range test needs at least {MIN_STEPS} steps to tell a slope from noise, "
                 f"but got {self.steps}; 100 to 300 are usual: --steps 200"
             )
-
-    @classmethod
-    def from_increment(cls, low: float, increment: float, steps: int) -> Self:
-        """Return linear growth by ``increment`` (the d of lr = min + d i) with every update."""
-        return cls(LINEAR, low, low + increment * steps, steps)
-
-    @classmethod
-    def from_doubling_period(cls, low: float, doubling_period: float, steps: int) -> Self:
-        """Return exponential growth that doubles every ``doubling_period`` updates."""
-        return cls(EXPONENTIAL, low, low * 2.0 ** (steps / doubling_period), steps)
 
     @property
     def increment(self) -> float | None:

@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lrsearch.lr_range.curve import Array, RangeTest, smoothed_curves
+from lrsearch.lr_range.curve import Array, RangeTest
+from lrsearch.lr_range.descent import smoothed_curves
 from lrsearch.lr_range.zones import LrInterval, Zones, find_zones
 
 WIDENING = 3.0  # how far beyond the interval a search looks, to both sides
@@ -73,14 +74,18 @@ class SearchBounds:
 
 
 def suggestions(test: RangeTest) -> Suggestions:
-    """Apply every rule to every seed's smoothed curve, where the mean of the curves falls."""
+    """Apply every rule to every seed's smoothed curve, where the median of the curves falls.
+
+    A rate outside the interval, such as a tenth of a lowest that is near its beginning, is moved to its end.
+    """
     zones, curves = find_zones(test), smoothed_curves(test)
     if zones.falling is None:
         return Suggestions((), None, None, None)
     falls = (curves.lrs >= zones.falling.low) & (curves.lrs <= zones.falling.high)
-    rules = tuple(_suggestion(name, curves.lrs[falls], curves.lanes[:, falls]) for name in RULES)
+    interval = _interval(zones.falling, zones)
+    rules = tuple(_suggestion(name, curves.lrs[falls], curves.lanes[:, falls], interval) for name in RULES)
     lr = _geometric_median([lr for rule in rules for lr in rule.lrs])
-    return Suggestions(rules, lr, _spread(lr, [rule.lr for rule in rules]), _interval(zones.falling, zones))
+    return Suggestions(rules, lr, _spread(lr, [rule.lr for rule in rules]), interval)
 
 
 def widened(interval: LrInterval, factor: float = WIDENING) -> LrInterval:
@@ -163,10 +168,14 @@ RULES: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
 )
 
 
-def _suggestion(name: str, lrs: Array, lanes: Array) -> Suggestion:
-    found = tuple(RULES[name](lrs, losses) for losses in lanes)
+def _suggestion(name: str, lrs: Array, lanes: Array, interval: LrInterval) -> Suggestion:
+    found = tuple(_within(RULES[name](lrs, losses), interval) for losses in lanes)
     lr = _geometric_median(found)
     return Suggestion(name, found, lr, _spread(lr, found))
+
+
+def _within(lr: float, interval: LrInterval) -> float:
+    return min(max(lr, interval.low), interval.high)
 
 
 def _interval(falling: LrInterval, zones: Zones) -> LrInterval:

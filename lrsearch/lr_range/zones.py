@@ -3,34 +3,44 @@
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lrsearch.errors import InputError
-from lrsearch.lr_range.curve import Array, RangeTest, SmoothedCurves, smoothed_curves
+from lrsearch.lr_range.curve import RangeTest
+from lrsearch.lr_range.descent import Descent, find_descent, find_rise, smoothed_curves
 from lrsearch.lr_range.growth import Growth
+from lrsearch.lr_range.smoothing import SmoothedCurves
 
-SIGNIFICANCE = 5  # standard errors that a descent must exceed; the lowest of many points lies 2 to 3 below
-RELATIVE_SIGNIFICANCE = 1e-3  # part of the loss that it must exceed besides
-EDGE = 0.1  # part of the descent after which the loss is said to fall, and before which to be at its lowest
-SHORTEST_START = 1 / 6  # of the falling zone's width on the log scale: a shorter zone is no zone
 ZOOM_MARGIN = 3.0
 HINTED_FACTOR = 10.0  # how much lower or higher the next test is advised to go
+LARGEST_LR = 10.0  # a loss that does not fall up to here will not fall above
+FAR_BELOW_RISE = 1000.0  # a healthy loss has begun to fall at a rate that is lower than its rise by that
 
-NEVER_FALLS = (
-    "the loss never falls: model, optimizer or data are at fault rather than the learning rate. Check that "
-    "the loss fits the targets, that parameters are trained (requires_grad, frozen groups), and that inputs "
-    "and targets belong together"
+NOT_THE_RATE = (
+    "model, optimizer or data are at fault rather than the learning rate: check that the loss fits the "
+    "targets, that parameters are trained (requires_grad, frozen groups), and that inputs and targets belong "
+    "together"
 )
-NEVER_FALLS_BUT_RISES = (
-    "the loss rises without having fallen: begin lower, such as --min {lower:.3g}. If it still never falls, "
-    "model, optimizer or data are at fault rather than the learning rate"
+NEVER_FALLS = f"the loss never falls: {NOT_THE_RATE}"
+ENDS_EARLY = (
+    "the loss has not fallen up to lr {high:.3g}: raise the largest learning rate, such as --max {most:.3g} "
+    f"(in Python high={{most:.3g}}). If it still never falls, {NOT_THE_RATE}"
+)
+RISES_AT_ONCE = (
+    "the loss rises without having fallen: begin lower, such as --min {far_below:.3g} (in Python "
+    f"low={{far_below:.3g}}). If it still never falls, {NOT_THE_RATE}"
+)
+LOST_IN_NOISE = (
+    "the loss rises from lr {limit:.2g} on, and does not fall before by more than its noise: test with "
+    "larger batches, or in more steps and with more seeds, such as --max {beyond:.2g} --steps 1000 "
+    "--seeds 10 (in Python high={beyond:.2g}, steps=1000, seeds=10). If it still never falls, "
+    f"{NOT_THE_RATE}"
 )
 NEVER_RISES = (
-    "the loss never rises: the largest useful lr may lie higher. Raise --max, such as --max {higher:.3g}"
+    "the loss never rises: the largest useful lr may lie higher. Raise the largest learning rate, such as "
+    "--max {higher:.3g} (in Python high={higher:.3g})"
 )
 FALLS_AT_ONCE = (
-    "the loss falls from the first step: the smallest useful lr may lie lower. Lower --min, such as "
-    "--min {lower:.3g}"
+    "the loss falls from the first step: the smallest useful lr may lie lower. Lower the first learning "
+    "rate, such as --min {lower:.3g} (in Python low={lower:.3g})"
 )
 
 
@@ -67,24 +77,10 @@ class Zones:
 
 
 def find_zones(test: RangeTest) -> Zones:
-    """Find the zones in the mean of the smoothed curves."""
+    """Find the zones in the median of the smoothed curves."""
     curves = smoothed_curves(test)
-    start, lowest = _start_level(test, curves), int(np.argmin(curves.mean))
-    descent = start - float(curves.mean[lowest])
-    if lowest == 0 or descent <= _significant(curves, 0)[lowest]:
-        return _without_fall(test, curves)
-    begin = _last_at_least(curves.mean[: lowest + 1], start - EDGE * descent)
-    risen = _risen(test, curves, lowest, EDGE * descent)
-    lrs = [float(lr) for lr in curves.lrs]
-    starts_flat = math.log(lrs[begin] / lrs[0]) >= SHORTEST_START * math.log(lrs[lowest] / lrs[begin])
-    hints = {FALLS_AT_ONCE: not starts_flat, NEVER_RISES: risen is None}
-    return Zones(
-        too_low=LrInterval(lrs[0], lrs[begin]) if starts_flat else None,
-        falling=LrInterval(lrs[begin] if starts_flat else lrs[0], lrs[lowest]),
-        rising=None if risen is None else LrInterval(lrs[lowest], lrs[-1]),
-        limit=None if risen is None else lrs[risen],
-        hints=tuple(_filled(hint, test) for hint, missing in hints.items() if missing),
-    )
+    descent = find_descent(test, curves)
+    return _without_fall(test, curves) if descent is None else _with_fall(test, curves, descent)
 
 
 def zoomed(test: RangeTest) -> Growth:
@@ -103,43 +99,40 @@ def zoomed(test: RangeTest) -> Growth:
     return replace(test.growth, low=low, high=high)
 
 
+def _with_fall(test: RangeTest, curves: SmoothedCurves, descent: Descent) -> Zones:
+    first, begin, lowest, last = (
+        float(curves.lrs[point]) for point in (0, descent.begin, descent.lowest, -1)
+    )
+    limit = None if descent.risen is None else float(curves.lrs[descent.risen])
+    hints = {FALLS_AT_ONCE: not descent.starts_flat, NEVER_RISES: limit is None}
+    return Zones(
+        too_low=LrInterval(first, begin) if descent.starts_flat else None,
+        falling=LrInterval(begin if descent.starts_flat else first, lowest),
+        rising=None if limit is None else LrInterval(lowest, last),
+        limit=limit,
+        hints=tuple(_filled(hint, test.growth) for hint, missing in hints.items() if missing),
+    )
+
+
 def _without_fall(test: RangeTest, curves: SmoothedCurves) -> Zones:
-    risen = _risen(test, curves, 0, 0.0)
-    whole = LrInterval(float(curves.lrs[0]), float(curves.lrs[-1]))
+    first, last = float(curves.lrs[0]), float(curves.lrs[-1])
+    risen = find_rise(test, curves)
     if risen is None:
-        return Zones(whole, None, None, None, (NEVER_FALLS,))
+        hint = NEVER_FALLS if test.growth.high >= LARGEST_LR else ENDS_EARLY
+        return Zones(LrInterval(first, last), None, None, None, (_filled(hint, test.growth),))
     limit = float(curves.lrs[risen])
-    return Zones(None, None, LrInterval(limit, whole.high), limit, (_filled(NEVER_FALLS_BUT_RISES, test),))
+    hint = RISES_AT_ONCE if limit < FAR_BELOW_RISE * first else LOST_IN_NOISE
+    rising = LrInterval(limit, last)
+    return Zones(None, None, rising, limit, (_filled(hint, test.growth, limit),))
 
 
-def _start_level(test: RangeTest, curves: SmoothedCurves) -> float:
-    """Return the loss before it falls: the first smoothed one, or the untrained one if clearly above."""
-    untrained = float(np.mean([lane.untrained_loss for lane in test.lanes]))
-    return max(float(curves.mean[0]), untrained - 3 * curves.scatter)
-
-
-def _risen(test: RangeTest, curves: SmoothedCurves, lowest: int, rise: float) -> int | None:
-    """Return the first point behind the lowest at which the loss has risen so far, or None.
-
-    Provided that somewhere behind the lowest point it has risen for certain.
-    """
-    rises = curves.mean[lowest:] - curves.mean[lowest]
-    certain = rises > np.maximum(rise, _significant(curves, lowest)[lowest:])
-    if certain.any():
-        return lowest + int(np.argmax(rises > rise if rise else certain))
-    return len(curves.lrs) - 1 if any(lane.diverged for lane in test.lanes) else None
-
-
-def _significant(curves: SmoothedCurves, point: int) -> Array:
-    """Return the difference between a point and every other that chance alone does not make."""
-    noise = np.hypot(curves.noise, curves.noise[point])
-    return np.asarray(np.maximum(SIGNIFICANCE * noise, RELATIVE_SIGNIFICANCE * abs(curves.mean[0])))
-
-
-def _last_at_least(losses: Array, level: float) -> int:
-    """Return the last point at which the loss is still at that level, the first if there is none."""
-    return int(np.flatnonzero(losses >= level)[-1]) if (losses >= level).any() else 0
-
-
-def _filled(hint: str, test: RangeTest) -> str:
-    return hint.format(lower=test.growth.low / HINTED_FACTOR, higher=test.growth.high * HINTED_FACTOR)
+def _filled(hint: str, growth: Growth, limit: float = math.nan) -> str:
+    return hint.format(
+        lower=growth.low / HINTED_FACTOR,
+        higher=growth.high * HINTED_FACTOR,
+        high=growth.high,
+        most=LARGEST_LR,
+        limit=limit,
+        beyond=min(limit * ZOOM_MARGIN, growth.high),
+        far_below=limit / FAR_BELOW_RISE,
+    )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import InputError
 from lrsearch.lr_range import RangeTest
-from lrsearch.review.range_test_panels import MEAN_COLOR, Band, Line, Mark, Panel, Picture, range_test_picture
+from lrsearch.review.range_test_panels import (
+    CURVE_COLOR,
+    Band,
+    Line,
+    Mark,
+    Panel,
+    Picture,
+    range_test_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +56,7 @@ def write_figure(test: RangeTest, path: Path) -> None:
             _write_image(picture, path)
     except OSError as error:
         raise InputError(
-            f"--plot needs a file that can be written, but {path} cannot: {error.strerror}"
+            f"a picture needs a file that can be written, but {path} cannot: {error.strerror}"
         ) from None
 
 
@@ -60,10 +68,10 @@ def check_figure_path(path: Path) -> None:
     """
     if path.suffix.lower() not in (PAGE, *IMAGES):
         raise InputError(
-            f"--plot writes .html, .png and .svg, but got {path.name!r}; choose one of these endings"
+            f"pictures are written as .html, .png and .svg, but got {path.name!r}; choose one of these endings"
         )
     if not path.parent.is_dir():
-        raise InputError(f"--plot needs a folder that exists, but there is no {path.parent}")
+        raise InputError(f"a picture needs a folder that exists, but there is no {path.parent}")
 
 
 def page(picture: Picture) -> str:
@@ -97,7 +105,7 @@ def _plotly_figure(picture: Picture) -> Any:
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
         legend={"bgcolor": "rgba(0, 0, 0, 0)"},
-        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": "#8a93a0", "activecolor": MEAN_COLOR},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": "#8a93a0", "activecolor": CURVE_COLOR},
     )
     return figure
 

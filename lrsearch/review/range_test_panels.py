@@ -23,13 +23,13 @@ Array = NDArray[np.float64]
 Points = tuple[float, ...]
 
 # Of middle lightness, so that they are seen on white and on black; told apart by the colour-blind too.
-SEED_COLOR, MEAN_COLOR, CONSENSUS_COLOR = "#8a93a0", "#2f7fd1", "#c2379a"
+SEED_COLOR, CURVE_COLOR, CONSENSUS_COLOR = "#8a93a0", "#2f7fd1", "#c2379a"
 ZONE_COLORS = {"too low": "#8a93a0", "falling": "#1e9e6a", "rising": "#d9542b"}
 RULE_COLORS = ("#e08a00", "#1e9e6a", "#7a6bd6", "#d9542b")
 SYMBOLS = ("circle", "square", "diamond", "triangle")
 
 MOST_POINTS = 2000  # of one line: more are slow to draw and not to be told apart
-HEADROOM = 0.35  # part of the descent that is shown above the beginning and, a third of it, below the lowest
+HEADROOM = 0.3  # part of the descent that is shown above the beginning and, a third of it, below the lowest
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Mark:
-    """A suggested rate: a point on the mean curve."""
+    """A suggested rate: a point on the median curve."""
 
     label: str
     x: float
@@ -141,7 +141,7 @@ def _loss_over_lr(test: RangeTest, zones: Zones, suggested: Suggestions, curves:
         log_x=True,
         log_y=False,
         y_range=_y_range(test, curves),
-        lines=(*_seed_lines(seeds), _mean_line(curves.lrs, curves.mean)),
+        lines=(*_seed_lines(seeds), _median_line(curves.lrs, curves.median)),
         bands=bands,
         marks=_marks(suggested, curves),
     )
@@ -150,14 +150,14 @@ def _loss_over_lr(test: RangeTest, zones: Zones, suggested: Suggestions, curves:
 def _loss_over_step(test: RangeTest, zones: Zones, suggested: Suggestions, curves: SmoothedCurves) -> Panel:
     steps = np.arange(1.0, test.steps + 1)
     seeds = [(steps[: len(lane.losses)], np.array(lane.losses)) for lane in test.lanes]
-    mean = np.interp(np.log(test.lrs()), np.log(curves.lrs), curves.mean)
+    median = np.interp(np.log(test.lrs()), np.log(curves.lrs), curves.median)
     return Panel(
         x_label="step",
         y_label="training loss",
         log_x=False,
         log_y=False,
         y_range=_y_range(test, curves),
-        lines=(*_seed_lines(seeds), _mean_line(steps, mean)),
+        lines=(*_seed_lines(seeds), _median_line(steps, median)),
         bands=_step_bands(test, zones),
         marks=_step_mark(test, suggested),
     )
@@ -165,7 +165,7 @@ def _loss_over_step(test: RangeTest, zones: Zones, suggested: Suggestions, curve
 
 def _lr_over_step(test: RangeTest, zones: Zones, suggested: Suggestions) -> Panel:
     lrs, log = test.lrs(), test.growth.kind == EXPONENTIAL
-    line = Line("", *_thinned(np.arange(1.0, test.steps + 1), lrs), MEAN_COLOR, 2.5)
+    line = Line("", *_thinned(np.arange(1.0, test.steps + 1), lrs), CURVE_COLOR, 2.5)
     return Panel(
         x_label="step",
         y_label="learning rate",
@@ -190,17 +190,17 @@ def _seed_lines(seeds: list[tuple[Array, Array]]) -> tuple[Line, ...]:
     )
 
 
-def _mean_line(x: Array, y: Array) -> Line:
-    return Line("mean, smoothed", *_thinned(x, y), MEAN_COLOR, 2.5)
+def _median_line(x: Array, y: Array) -> Line:
+    return Line("median, smoothed", *_thinned(x, y), CURVE_COLOR, 2.5)
 
 
 def _marks(suggested: Suggestions, curves: SmoothedCurves) -> tuple[Mark, ...]:
-    """Return a mark on the mean curve for each rule, and a vertical line for what they agree on."""
+    """Return a mark on the median curve for each rule, and a vertical line for what they agree on."""
     if suggested.lr is None:
         return ()
 
     def at(lr: float) -> float:
-        return float(np.interp(np.log(lr), np.log(curves.lrs), curves.mean))
+        return float(np.interp(np.log(lr), np.log(curves.lrs), curves.median))
 
     rules = [
         Mark(f"{rule.rule}: {short(rule.lr)}", rule.lr, at(rule.lr), color, symbol)
@@ -231,7 +231,7 @@ def _step_of(test: RangeTest, lr: float) -> float:
 
 def _y_range(test: RangeTest, curves: SmoothedCurves) -> tuple[float, float]:
     """Return the losses that are worth seeing: the explosion at the end would flatten all others."""
-    beginning = max(float(curves.mean[0]), *(lane.untrained_loss for lane in test.lanes))
+    beginning = max(float(curves.median[0]), *(lane.untrained_loss for lane in test.lanes))
     lowest = min(min(lane.losses, default=beginning) for lane in test.lanes)
     height = max(beginning - lowest, 1e-3 * abs(beginning), 1e-12)
     return lowest - HEADROOM / 3 * height, beginning + HEADROOM * height

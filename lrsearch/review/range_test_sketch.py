@@ -17,7 +17,7 @@ LEAST_WIDTH, LEAST_HEIGHT = 30, 4
 
 
 def sketch(test: RangeTest, width: int = 76, height: int = 12) -> list[str]:
-    """Return the smoothed mean loss over lr (log scale) as lines of text, with what is suggested below.
+    """Return the smoothed median loss over lr (log scale) as lines of text, with what is suggested below.
 
     Args:
         test: the range test.

@@ -62,7 +62,7 @@ def space_lines(test: RangeTest, widening: float = WIDENING) -> list[str]:
 
 
 def _seeds(test: RangeTest) -> str:
-    diverged = [len(lane.losses) for lane in test.lanes if lane.diverged]
+    diverged = [lane.updates - 1 for lane in test.lanes if lane.diverged]
     if not diverged:
         return f"{len(test.lanes)}, none diverged"
     step = min(min(diverged), test.steps - 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.review.groups import has_scales, parameters_line, proportional, proportional_arguments
-from lrsearch.schedules import Hyperparameters, PyTorchScheduler, Schedule, kind_named
+from lrsearch.schedules import Hyperparameters, PyTorchScheduler, Schedule
 from lrsearch.schedules.hyperparameters import scale_name
 from lrsearch.spec import OPTIMIZERS, optimizer_named
 
@@ -31,7 +31,7 @@ def described(hyperparameters: Hyperparameters, optimizer: str | None = None) ->
         optimizer: its class in ``torch.optim``, whose defaults go unsaid; None takes those of SGD and Adam
             before others'.
     """
-    usual = {knob.name: knob.usual for knob in kind_named(hyperparameters.kind).knobs if not _searched(knob)}
+    usual = {knob.name: knob.usual for knob in hyperparameters.schedule_kind.knobs if not _searched(knob)}
     knobs = {name: value for name, value in hyperparameters.knobs.items() if usual.get(name) != value}
     parts = [f"lr {number(hyperparameters.lr)}", hyperparameters.kind + _in_brackets(knobs)]
     if hyperparameters.warmup_fraction:

@@ -2,7 +2,7 @@
 
 from lrsearch.schedules.hyperparameters import Hyperparameters
 from lrsearch.schedules.kinds import DEFAULT_KINDS, KINDS, Kind, Knob, kind_named
-from lrsearch.schedules.own import declare_unloaded, register
+from lrsearch.schedules.own import check_same_parameters, declare_unloaded, register
 from lrsearch.schedules.plateau import Plateau, PlateauState, State
 from lrsearch.schedules.schedule import PyTorchScheduler, Schedule
 
@@ -17,6 +17,7 @@ __all__ = [
     "PyTorchScheduler",
     "Schedule",
     "State",
+    "check_same_parameters",
     "declare_unloaded",
     "kind_named",
     "register",

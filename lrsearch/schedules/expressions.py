@@ -1,6 +1,7 @@
 """The factors that PyTorch has no class for, as Python expressions in the step ``t`` for ``LambdaLR``.
 
-Each is the kind's formula with the numbers of a run filled in; ``u`` is the step after the warm-up.
+Each is the kind's formula with the numbers of a run filled in; ``u`` is the step after the warm-up. They also
+hold for the step after the last update, where ``scheduler.step()`` asks for a factor that nothing uses.
 """
 
 from keyword import iskeyword
@@ -32,7 +33,7 @@ _TAKEN = {  # names in the lines that stand around a factor
 def wsd(span: Span, knobs: Knobs) -> str:
     """Return 1, then 1 - sqrt of the decay's progress."""
     decay_steps = knobs["decay_fraction"] * span.total
-    return f"1 - (max({{u}} - {span.total - decay_steps!r}, 0) / {decay_steps!r}) ** 0.5"
+    return f"1 - min(max({{u}} - {span.total - decay_steps!r}, 0) / {decay_steps!r}, 1) ** 0.5"
 
 
 def inverse_time(span: Span, knobs: Knobs) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from lrsearch.errors import SpecError
 from lrsearch.parameters import Scalar
-from lrsearch.schedules.kinds import kind_named
+from lrsearch.schedules.kinds import Kind, kind_named
 
 _SCALE = "lr_scale["
 
@@ -40,9 +40,11 @@ class Hyperparameters:
     lr_scales: Mapping[str, float] = field(default_factory=dict)
     layer_decay: float = 1.0
     frozen: tuple[str, ...] = ()
+    _declared: Kind | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kind = kind_named(self.kind)
+        object.__setattr__(self, "_declared", kind)
         object.__setattr__(self, "knobs", kind.complete(self.knobs))
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise SpecError(f"lr must be a finite number above 0, but got {self.lr}")
@@ -59,8 +61,17 @@ class Hyperparameters:
                 )
         self._check_knobs()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the kind, whose functions cannot be pickled; it is found by its name again."""
+        return {**self.__dict__, "_declared": None}
+
+    @property
+    def schedule_kind(self) -> Kind:
+        """The kind as it was when these were made: a user's own may be declared anew since."""
+        return self._declared or kind_named(self.kind)
+
     def _check_knobs(self) -> None:
-        for knob in kind_named(self.kind).knobs:
+        for knob in self.schedule_kind.knobs:
             value = self.knobs.get(knob.name)
             if value is not None and not knob.limits.contains(value):
                 raise SpecError(f"{self.kind}.{knob.name} must lie in {knob.limits}, but got {value!r}")

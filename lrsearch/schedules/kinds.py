@@ -326,6 +326,12 @@ def add_kind(kind: Kind) -> Kind:
     return kind
 
 
+def loaded_kind(reference: str) -> Kind | None:
+    """Return the kind of a user's own schedule whose code is loaded, else None."""
+    kind = _registered.get(reference)
+    return kind if kind is not None and kind.loaded else None
+
+
 def kind_named(name: str) -> Kind:
     """Return the kind of that name: a built-in one, or a user's own that was registered.
 

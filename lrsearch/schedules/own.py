@@ -2,17 +2,18 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, TypeVar
 
 import numpy as np
 
-from lrsearch.errors import SpecError, suggestion
+from lrsearch.errors import SpecError, StudyConflictError, suggestion
 from lrsearch.parameters import Choice, Domain, Range, Scalar
 from lrsearch.schedules import expressions
 from lrsearch.schedules.formulas import Floats, Knobs, Span
-from lrsearch.schedules.kinds import Kind, Knob, Limits, add_kind, how_to_allow, kind_named
+from lrsearch.schedules.kinds import Kind, Knob, Limits, add_kind, how_to_allow, loaded_kind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,9 +86,10 @@ class OwnSchedule:
         _line, name = expressions.import_of(self.reference)
         given = "".join(f", {key}={value!r}" for key, value in self._own(knobs).items())
         given = given.replace("{", "{{").replace("}", "}}")
-        progress = f"{{u}} / {span.total}"
+        last = span.total - 1  # beyond it lies progress 1, for which the function is not declared
+        progress = f"min({{u}}, {last}) / {span.total}"
         if self.declaration.feedback:
-            return f"float({name}({progress}, tuple(valid_losses){given}))"
+            return f"float({name}({progress}, tuple(valid_losses[:{last}]){given}))"
         if self.declaration.elementwise:
             return f"float({name}({progress}{given}))"
         return f"float({name}(np.array([{progress}]){given})[0])"
@@ -236,7 +238,15 @@ def declare_unloaded(reference: str, knobs: Mapping[str, Domain | Scalar]) -> Ki
     Args:
         reference: where the code is.
         knobs: what the stored, resolved specification says of the kind: domains by name.
+
+    Raises:
+        SpecError: if a name is none that a parameter can have.
     """
+    for name in knobs:
+        if not name.isidentifier() or iskeyword(name):  # it will stand in lines that users paste and run
+            raise SpecError(
+                f"space.{reference}: a parameter's name must be a name in Python, but got {name!r}"
+            )
     declaration = Declaration(
         tuple(
             Knob(name, domain, _usual(domain), _stored_limits(domain))
@@ -249,13 +259,36 @@ def declare_unloaded(reference: str, knobs: Mapping[str, Domain | Scalar]) -> Ki
     def unloaded(*_arguments: object, **_knobs: object) -> None:
         raise SpecError(f"the factors of {reference} cannot be computed. {how_to_allow(reference)}")
 
-    try:
-        known = kind_named(reference)
-    except SpecError:
-        known = None
-    if known is not None and known.loaded:
-        return known
-    return add_kind(OwnSchedule(reference, unloaded, declaration).kind(loaded=False))
+    known = loaded_kind(reference)
+    return known or add_kind(OwnSchedule(reference, unloaded, declaration).kind(loaded=False))
+
+
+def check_same_parameters(reference: str, stored: Collection[str], study: str) -> None:
+    """Refuse a schedule whose code declares other parameters or switches than when a study began.
+
+    A kind of which no code is loaded is left alone.
+
+    Args:
+        reference: of the kind.
+        stored: the names that the study's resolved specification has for it.
+        study: name of the study.
+
+    Raises:
+        StudyConflictError: naming what the schedule has gained and lost.
+    """
+    kind = loaded_kind(reference)
+    if kind is None:
+        return
+    declared = [knob.name for knob in kind.knobs]
+    gained = [name for name in declared if name not in stored]
+    lost = [name for name in stored if name not in declared]
+    if gained or lost:
+        changes = (("gained", gained), ("lost", lost))
+        what = " and ".join(f"has {how} {', '.join(names)}" for how, names in changes if names)
+        raise StudyConflictError(
+            f"the schedule {reference} {what} since study {study!r} began, whose trials it could not "
+            "repeat. Undo that, or start another study from a study file: --name NEW"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lrsearch.errors import SpecError
 from lrsearch.schedules.expressions import with_warmup
 from lrsearch.schedules.formulas import Floats, Span
 from lrsearch.schedules.hyperparameters import Hyperparameters
-from lrsearch.schedules.kinds import Kind, kind_named
+from lrsearch.schedules.kinds import Kind
 from lrsearch.schedules.plateau import Losses, Plateau, PlateauState, State
 
 
@@ -75,7 +75,7 @@ class Schedule:
     @property
     def kind(self) -> Kind:
         """The kind of the schedule."""
-        return kind_named(self.hyperparameters.kind)
+        return self.hyperparameters.schedule_kind
 
     @property
     def plateau(self) -> Plateau | None:

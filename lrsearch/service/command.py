@@ -20,7 +20,7 @@ from lrsearch.results import Outcome
 from lrsearch.service.external import ExternalTrial, next_trial
 from lrsearch.service.progress import EndedTrial, Progress, StopReason
 from lrsearch.service.studies import OpenStudy
-from lrsearch.service.trial_files import REPORT_FILE, TRIAL_FILE, Report, read_line
+from lrsearch.service.trial_files import REPORT_FILE, TRIAL_FILE, Report, ask_to_stop, read_line
 from lrsearch.service.worker import Worker
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import LEASE_S
@@ -29,6 +29,7 @@ POLL_S = 0.1
 WAIT_S = 0.5
 GRACE_S = 10.0
 LONGEST_REASON = 500
+TERMINATED = 128 + signal.SIGTERM  # exit code of lrsearch.trial() at SIGTERM, and of shells
 STORAGE_VARIABLE = "LRSEARCH_STORAGE"  # may hold a password, and the script needs no database
 
 
@@ -54,11 +55,15 @@ class CommandWorker:
         self.study = study
         self._command, self._grace_s = list(command), grace_s
         self._worker = Worker(database, study, f"command {Path(command[0]).name}", lease_s)
+        self._terminated = False  # somebody else has ended a script by SIGTERM
 
     def run(
         self, stop_requested: Callable[[], bool] = lambda: False, trials: int | None = None
     ) -> Iterator[Progress]:
         """Run scripts until the budget is used up, and yield where the study stands, epoch by epoch.
+
+        A script that ends by a SIGTERM of somebody else (a machine that shuts down, a job's time limit) says
+        nothing about its trial: the trial is given back, and the worker stops too.
 
         Args:
             stop_requested: asked all the time; true stops the script and releases its slot.
@@ -84,6 +89,8 @@ class CommandWorker:
 
     def _reason_to_stop(self, stop_requested: Callable[[], bool]) -> StopReason | None:
         reason = self._worker.reason_to_stop(stop_requested, busy=False)
+        if self._terminated and reason is not StopReason.INTERRUPTED:
+            return StopReason.TERMINATED
         if reason is StopReason.BUDGET:
             self._worker.catch_up(running=())
         return reason
@@ -110,6 +117,10 @@ class CommandWorker:
                     script.stop()
                 failure = script.end()
             reports.read(to_end=True)
+            if script.terminated and not (reports.stopped or reports.ended):
+                self._terminated = True
+                trial.release()
+                return None
             return trial.finish(reports.failure or failure)
 
 
@@ -125,7 +136,8 @@ class Script:
     def __init__(self, command: Sequence[str], files: Mapping[str, Path], grace_s: float) -> None:
         environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
         environment |= {name: str(path) for name, path in files.items()}
-        self._grace_s = grace_s
+        self._grace_s, self._report_file = grace_s, files[REPORT_FILE]
+        self._asked_to_stop = False
         self._last_line = ""
         self._process = subprocess.Popen(  # a session of its own: Ctrl-C reaches the worker alone
             list(command),
@@ -151,8 +163,15 @@ class Script:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    @property
+    def terminated(self) -> bool:
+        """Whether it has ended by a SIGTERM that was not sent by :meth:`stop`."""
+        return not self._asked_to_stop and self._process.poll() in {-signal.SIGTERM, TERMINATED}
+
     def stop(self) -> None:
         """End the script and the processes that it started: SIGTERM, and SIGKILL after the grace period."""
+        self._asked_to_stop = True
+        ask_to_stop(self._report_file)
         self._signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(self._grace_s)
@@ -193,6 +212,7 @@ class _Reports:
         self._offset, self._lines = 0, 0
         self.failure: str | None = None
         self.stopped = False  # whether the script is to end: pruned, diverged, lost, or nonsense reported
+        self.ended = False  # whether the script itself has said how the trial ended
 
     def read(self, *, to_end: bool = False) -> bool:
         """Tell the trial all whole lines that are new, and return whether there were any.
@@ -235,6 +255,7 @@ class _Reports:
             self.failure = str(content.get("reason"))
         else:
             raise InputError(f"state of a report must be PRUNED or FAIL, but got {content['state']!r}")
+        self.ended = True
 
 
 def split_command(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from lrsearch.results import Outcome, TrialResult
 from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
-from lrsearch.service.trial_files import Assignment, Report, check_order
+from lrsearch.service.trial_files import Assignment, Report, check_order, storable
 from lrsearch.service.worker import STEPS_ATTRIBUTE, HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
@@ -23,6 +23,7 @@ from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
 from lrsearch.storage.studies import find_study, list_studies
 
+LARGEST_STEPS = 10**12
 NOTHING_REPORTED = "no epoch was reported: report epoch and validation loss after every epoch"
 
 
@@ -91,11 +92,13 @@ class ExternalTrial:
         """Store the optimizer updates of an epoch, which the lines of PyTorch of a trial are made with.
 
         Raises:
-            InputError: if it is no number of updates, or the study has no such part.
+            InputError: if it is no number of updates up to 10^12, or the study has no such part.
         """
         if isinstance(steps_per_epoch, bool) or not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch must be a whole number from 1, but got {steps_per_epoch!r}")
-        if part not in self.assignment.hyperparameters:
+        if steps_per_epoch > LARGEST_STEPS:
+            raise InputError(f"steps_per_epoch must be at most {LARGEST_STEPS}")
+        if not isinstance(part, str | None) or part not in self.assignment.hyperparameters:
             raise UnknownNameError("part", str(part), self._worker.plan.spec.parts or ())
         name = STEPS_ATTRIBUTE if part is None else f"{STEPS_ATTRIBUTE}{PART_SEPARATOR}{part}"
         study = self._worker.optuna_study()
@@ -137,7 +140,7 @@ class ExternalTrial:
         epochs = self._last.epoch if self._last else 0
         if failure is None and self._last is not None:
             return TrialResult(Outcome.COMPLETE, self._last.valid_loss, epochs)
-        return TrialResult(Outcome.FAIL, None, epochs, reason=failure or NOTHING_REPORTED)
+        return TrialResult(Outcome.FAIL, None, epochs, reason=storable(failure or NOTHING_REPORTED))
 
     def _described(self, what: str) -> str:
         if self._last is None:

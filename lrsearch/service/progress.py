@@ -13,6 +13,7 @@ class StopReason(Enum):
 
     BUDGET = "all trials have ended"
     INTERRUPTED = "interrupted"
+    TERMINATED = "the script was ended by a SIGTERM that this worker did not send"
     TIMEOUT = "the timeout was reached"
     NO_GAIN = "the last trials brought no gain"
     FAILURES = "trials keep failing"

@@ -16,7 +16,7 @@ from lrsearch.lr_range import (
 from lrsearch.parameters import Range
 from lrsearch.service.optimize import load_onto_device, middle
 from lrsearch.service.studies import stored_spec
-from lrsearch.spec import RangeTestSpec, StudySpec
+from lrsearch.spec import RangeTestSpec, StudySpec, optimizer_named
 from lrsearch.storage.database import Database
 from lrsearch.storage.range_tests import record_range_test
 from lrsearch.storage.studies import find_study
@@ -80,8 +80,10 @@ def run(
         each step; the last item is the test, with ``zoom`` the slower one.
 
     Raises:
-        InputError: if the task cannot be trained with, or ``zoom`` finds no falling zone.
+        InputError: if the task cannot be trained with, the optimizer does not follow a growing learning rate,
+            or ``zoom`` finds no falling zone.
     """
+    _check_follows(spec.optimizer.name)
     data = load_onto_device(spec, task)
     point = replace(middle(spec), kind="constant", knobs={}, warmup_fraction=0.0)
     seeds = range(spec.seed, spec.seed + plan.seeds)
@@ -101,6 +103,16 @@ def find_range(database: Database, spec: StudySpec, task: Task, plan: RangeTestP
     if not isinstance(test, RangeTest):
         raise TypeError("a range test yields itself at the last")
     return test
+
+
+def _check_follows(optimizer: str) -> None:
+    if not optimizer_named(optimizer).follows_lr:
+        raise SpecError(
+            f"a range test needs an optimizer whose every update uses the learning rate, but {optimizer} "
+            "uses it in its first update alone, and then finds the size of each weight's updates by itself: "
+            'the curve would not depend on the rates. Search lr instead, with kinds = ["constant"] and '
+            "warmup_fraction = 0, or test another optimizer"
+        )
 
 
 def _one(

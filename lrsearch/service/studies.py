@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.code import is_reference
 from lrsearch.errors import SpecError
 from lrsearch.parameters import Range, Scalar, SearchSpace
-from lrsearch.schedules.own import declare_unloaded
+from lrsearch.schedules.own import check_same_parameters, declare_unloaded
 from lrsearch.search.first_trials import first_trials
 from lrsearch.search.samplers import create_sampler
 from lrsearch.search.space import distribution
 from lrsearch.service.tasks import task_defaults
-from lrsearch.spec import SCANS, StudySpec, blamed_on, check_same_study, resolve, search_space, spec_from
+from lrsearch.spec import (
+    SCANS,
+    StudySpec,
+    blamed_on,
+    check_same_study,
+    optimizer_named,
+    resolve,
+    search_space,
+    spec_from,
+)
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
@@ -79,19 +88,35 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
     trials = _grow(database, record, spec, trials_given=trials_given)
     spec = spec.model_copy(update={"trials": trials})
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
-    return OpenStudy(record, spec, () if spec.name in known else dropped)
+    return OpenStudy(record, spec, () if spec.name in known else (*dropped, *_warnings(spec)))
 
 
 def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """Return the specification that a study was created with, resolved, with some options changed.
 
     Its name is the study's of now, which may have been renamed to what no new study could be called.
+
+    Raises:
+        StudyConflictError: if a loaded schedule of the user's own has other parameters by now.
     """
     source = f"study {record.name!r}"
     draft = spec_from(record.spec, source, overrides)
+    check_same_kinds(record)
     with blamed_on(source, overrides):
         spec = resolved(draft)
     return spec if overrides and "name" in overrides else spec.model_copy(update={"name": record.name})
+
+
+def check_same_kinds(record: StudyRecord) -> None:
+    """Refuse a study whose own schedules, where their code is loaded, declare other parameters than stored.
+
+    Raises:
+        StudyConflictError: naming what differs.
+    """
+    space = record.spec["space"]
+    for kind in space["kinds"]:
+        if is_reference(kind):
+            check_same_parameters(kind, space.get(kind, {}), record.name)
 
 
 def extend(
@@ -156,6 +181,18 @@ def _with_warmup_choice(space: SearchSpace, point: Mapping[str, Scalar]) -> dict
     if fraction == 0:
         del part["warmup_fraction"]
     return {**part, "warmup": fraction != 0}
+
+
+def _warnings(spec: StudySpec) -> tuple[str, ...]:
+    """Return what is allowed in a new study, but cannot be what the user wants."""
+    optimizer, kinds = spec.optimizer.name, spec.space.kinds
+    if optimizer_named(optimizer).follows_lr or (kinds == ["constant"] and spec.space.warmup_fraction == 0):
+        return ()
+    warning = (
+        f"{optimizer} uses the learning rate in its first update alone: schedules and warm-ups change "
+        'nothing after it. Search lr with kinds = ["constant"] and warmup_fraction = 0'
+    )
+    return (warning,)
 
 
 def _grow(database: Database, record: StudyRecord, spec: StudySpec, *, trials_given: bool) -> int:

@@ -5,6 +5,9 @@ The worker writes the first, a JSON object. The script appends a JSON object a l
     {"epoch": 1, "valid_loss": 0.5}      after an epoch; further numbers are metrics
     {"steps_per_epoch": 100}             optimizer updates in an epoch; "part" names the part that they are of
     {"state": "FAIL", "reason": "..."}   how the trial ended, where the exit code alone would not tell
+
+Before the worker sends SIGTERM it makes a third file beside the second, by which the script knows its SIGTERM
+from those of others.
 """
 
 import json
@@ -20,11 +23,12 @@ from lrsearch.code import is_reference, load
 from lrsearch.errors import InputError
 from lrsearch.results import EpochResult
 from lrsearch.schedules import Hyperparameters
-from lrsearch.schedules.own import register
+from lrsearch.schedules.own import check_same_parameters, register
 from lrsearch.spec import optimizer_named
 
 TRIAL_FILE = "LRSEARCH_TRIAL_FILE"
 REPORT_FILE = "LRSEARCH_REPORT_FILE"
+LONGEST_SHOWN = 80  # characters of a value that an error shows
 
 _COMMON = ("train_loss", "lr", "seconds")  # what an epoch has beside its validation loss and its metrics
 
@@ -74,6 +78,7 @@ class Assignment:
         Raises:
             InputError: if there is no such file.
             CodeNotAllowedError: if a schedule is code that the user did not allow.
+            StudyConflictError: if that code declares other parameters than the study has.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,7 +88,7 @@ class Assignment:
                 f"script that it runs; elsewhere, unset it: unset {TRIAL_FILE} {REPORT_FILE}"
             ) from None
         parts = content.get("parts") or {None: content}
-        points = {part: _hyperparameters(each, allowed) for part, each in parts.items()}
+        points = {part: _hyperparameters(each, content["study"], allowed) for part, each in parts.items()}
         optimizer = next(iter(parts.values()))["optimizer"]["name"]
         return cls(content["study"], content["number"], content["epochs"], optimizer, points)
 
@@ -117,11 +122,14 @@ class Report:
             InputError: if a number is missing, or a value is none.
         """
         numbers = {name: _number(name, value) for name, value in content.items() if name != "epoch"}
+        for name in numbers:
+            if name != storable(name):
+                raise InputError(f"the name of a figure must be text that can be stored, but got {name!r}")
         epoch = content.get("epoch")
         if "valid_loss" not in numbers or epoch is None:
-            raise InputError(f"a report needs epoch and valid_loss, but got {dict(content)!r}")
+            raise InputError(f"a report needs epoch and valid_loss, but got {_shortened(dict(content))}")
         if isinstance(epoch, bool) or not isinstance(epoch, SupportsIndex) or index(epoch) < 1:
-            raise InputError(f"epoch must be a whole number from 1, but got {epoch!r}")
+            raise InputError(f"epoch must be a whole number from 1, but got {_shortened(epoch)}")
         limit = numbers.pop("diverged_above", math.inf)
         return cls(index(epoch), numbers.pop("valid_loss"), numbers, limit)
 
@@ -184,19 +192,42 @@ def read_line(number: int, line: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON; brackets without end
         content = None
     if not isinstance(content, dict):
         raise InputError(
             f"line {number} of {REPORT_FILE} must be a JSON object such as "
-            f'{{"epoch": 1, "valid_loss": 0.5}}, but got {line.strip()[:80]!r}'
+            f'{{"epoch": 1, "valid_loss": 0.5}}, but got {line.strip()[:LONGEST_SHOWN]!r}'
         )
     return content
 
 
-def _hyperparameters(content: Mapping[str, Any], allowed: Collection[str]) -> Hyperparameters:
+def storable(text: str) -> str:
+    """Return a text without what databases refuse: halves of characters, and the character 0."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def ask_to_stop(report_file: Path) -> None:
+    """Tell a script that it is the worker who sends it SIGTERM; call it before."""
+    _stop_file(report_file).touch()
+
+
+def asked_to_stop(report_file: Path) -> bool:
+    """Return whether the worker has asked the script to stop; else SIGTERM comes from somebody else."""
+    return _stop_file(report_file).exists()
+
+
+def _stop_file(report_file: Path) -> Path:
+    return report_file.with_name(f"{report_file.name}.stop")
+
+
+def _hyperparameters(content: Mapping[str, Any], study: str, allowed: Collection[str]) -> Hyperparameters:
     point = content["hyperparameters"]
-    _load_kind(point["kind"], allowed)
+    kind = point["kind"]
+    _load_kind(kind, allowed)
+    if is_reference(kind):
+        knobs = [name.removeprefix(f"{kind}.") for name in point if name.startswith(f"{kind}.")]
+        check_same_parameters(kind, knobs, study)
     return Hyperparameters.from_point(point, tuple(content.get("frozen", ())))
 
 
@@ -209,6 +240,11 @@ def _number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, bool | str):
             return float(value)
-    except (TypeError, ValueError, RuntimeError):  # a list; a tensor of several numbers
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # a list; several numbers; 401 digits
         pass
-    raise InputError(f"{name} must be one number, but got {value!r}")
+    raise InputError(f"{name} must be one number, but got {_shortened(value)}")
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -56,12 +56,14 @@ class OptimizerKind:
         lr: the learning rates that a search draws from unless told otherwise.
         knobs: its parameters by name, in the order of PyTorch's signature.
         tuples: the arguments that PyTorch takes as one tuple, by name: which knobs are its parts.
+        follows_lr: whether every update uses the learning rate, and not the first alone.
     """
 
     name: str
     lr: Range
     knobs: Mapping[str, OptimizerKnob]
     tuples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    follows_lr: bool = True
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return PyTorch's arguments after the learning rate, all of them.
@@ -209,6 +211,7 @@ _OF_THEIR_OWN = (
             "step_size_max": OptimizerKnob(50.0, Range(0.0, 1e6)),
         },
         {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_size_min", "step_size_max")},
+        follows_lr=False,
     ),
     OptimizerKind(
         "Muon",

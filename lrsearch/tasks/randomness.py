@@ -43,7 +43,7 @@ def random_state() -> tuple[Any, ...]:
 
 def _torch_generators(device: torch.device) -> list[torch.Generator]:
     if device.type == "cuda":
-        torch.cuda.init()  # before it there are no generators
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch ships it untyped; before it there are no generators
         index = torch.cuda.current_device() if device.index is None else device.index
         return [torch.default_generator, torch.cuda.default_generators[index]]
     if device.type == "mps":

@@ -64,7 +64,8 @@ def _check_metrics(task: "Task") -> None:
     metrics: Any = task.metrics
     if not isinstance(metrics, Mapping) or not all(isinstance(name, str) for name in metrics):
         raise TaskError(
-            f"{task.name}: metrics must be functions by name, such as {{'mae': F.l1_loss}}, but got {metrics!r}"
+            f"{task.name}: metrics must be functions by name, such as {{'mae': F.l1_loss}}, "
+            f"but got {metrics!r}"
         )
     if "loss" in metrics:
         raise TaskError(

@@ -13,6 +13,7 @@ from lrsearch.code import user_traceback
 from lrsearch.errors import InputError, SpecError, TaskError
 from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.rules import check_task
 from lrsearch.tasks.task import Batch, Split, Splits, Task
 from lrsearch.tasks.trees import Tree, length, moved, parts, rows, size_bytes
 from lrsearch.training.residence import laid_out, streaming_reason
@@ -24,7 +25,7 @@ GATHERED_STEPS = 32  # batches gathered and prepared at once: larger gathers no 
 GATHERED_BYTES = 2**26  # but never more than this, as stored
 VALIDATION_BATCHES = 4  # batch sizes that validate at once: without gradients they need less memory
 # Streams of random numbers under one seed.
-INITIAL_WEIGHTS, BATCH_ORDER, OTHER_RANDOMNESS, EXAMPLES = 1, 2, 3, 4
+INITIAL_WEIGHTS, BATCH_ORDER, OTHER_RANDOMNESS, EXAMPLES, VALIDATION = 1, 2, 3, 4, 5
 
 
 class TrainingData(Protocol):
@@ -64,9 +65,10 @@ def load_data(task: Task, batch_size: int, device: torch.device) -> TrainingData
 
     Raises:
         SpecError: an update needs more examples than the training split has.
-        TaskError: the task gives no splits, or reading them fails.
+        TaskError: an attribute of the task is not what it must be, it gives no splits, or reading them fails.
         DataError: the data is missing and cannot be fetched.
     """
+    check_task(task)
     try:
         return _loaded(task, batch_size, device)
     except InputError:

@@ -1,18 +1,20 @@
 """The reference trainer: each lane in ordinary PyTorch, one after the other."""
 
+import copy
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrsearch.errors import TaskError
 from lrsearch.results import EpochResult, LaneFailure, in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule, State
-from lrsearch.tasks.task import Task
-from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, TrainingData, derived_seed
+from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.task import Batch, Task
+from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.groups import parameter_groups, set_lr
 from lrsearch.training.optimizers import build_optimizer
@@ -45,6 +47,7 @@ class EagerArray:
     def __init__(self, task: Task, data: TrainingData, *, epochs: int, optimizer: str, seed: int) -> None:
         self._task, self._data = task, data
         self._epochs, self._optimizer, self._seed = epochs, optimizer, seed
+        self._models = Models(task, data.device)
         self._lanes: dict[int, _Lane] = {}
         self._untrained_loss: float | None = None
 
@@ -62,13 +65,14 @@ class EagerArray:
     def untrained_loss(self) -> float:
         """Validation loss of the model before any update, the same in all lanes."""
         if self._untrained_loss is None:
-            model = build_model(self._task, self._seed, self._data.device)
-            self._untrained_loss = validate(self._task, model, self._data)[0]
+            self._untrained_loss = validate(
+                self._task, self._models.build(self._seed), self._data, self._seed
+            )[0]
         return self._untrained_loss
 
     def start(self, trial: int, hyperparameters: Hyperparameters) -> None:
         """Put a trial into a lane, untrained."""
-        model = build_model(self._task, self._seed, self._data.device)
+        model = self._models.build(self._seed)
         groups = parameter_groups(model, hyperparameters)
         optimizer = build_optimizer(self._optimizer, groups, hyperparameters.lr, hyperparameters.optimizer)
         schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
@@ -94,9 +98,9 @@ class EagerArray:
     def _train_epoch(self, lane: _Lane) -> EpochResult:
         started = time.perf_counter()
         lrs = lane.schedule.epoch_lrs(lane.epoch, lane.state)
-        with seeded(self._seed, lane.epoch, self._data.device):
+        with fixed_randomness(derived_seed(self._seed, OTHER_RANDOMNESS, lane.epoch), self._data.device):
             train_loss = self._update(lane, lrs.tolist())
-        valid_loss, metrics = validate(self._task, lane.model, self._data)
+        valid_loss, metrics = validate(self._task, lane.model, self._data, self._seed)
         lane.state = lane.schedule.update(lane.state, valid_loss)
         lane.epoch += 1
         seconds = time.perf_counter() - started
@@ -111,35 +115,117 @@ class EagerArray:
         return float(total) / len(lrs)
 
 
+class Models:
+    """Makes models of a task, each with tensors of its own, also where ``build_model`` shares some.
+
+    Only a model that shares some is copied: hooks that refer to the model they were made for would go on to
+    do so in a copy.
+
+    Args:
+        task: which builds them.
+        device: where they go.
+    """
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+        self._shared: bool | None = None  # until a second model is there to compare the first with
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a model with the initial weights that a seed gives.
+
+        Raises:
+            TaskError: if it shares tensors with another, and cannot be copied.
+        """
+        with fixed_randomness(derived_seed(seed, INITIAL_WEIGHTS), self._device):
+            model = self._task.build_model()
+            if self._shared is None:
+                self._shared = share_tensors(model, self._task.build_model())
+        return (own_copy(self._task, model) if self._shared else model).to(self._device)
+
+
 def build_model(task: Task, seed: int, device: torch.device) -> nn.Module:
-    """Return the task's model on a device, with the initial weights that the seed gives."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, INITIAL_WEIGHTS))
-        return task.build_model().to(device)
+    """Return a single model, as ``Models`` makes them."""
+    return Models(task, device).build(seed)
 
 
-@contextmanager
-def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Make torch's global generators depend on seed and epoch alone, and leave them as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derived_seed(seed, OTHER_RANDOMNESS, epoch))
-        yield
+def share_tensors(model: nn.Module, other: nn.Module) -> bool:
+    """Return whether two models have a parameter or buffer in common, or the memory of one."""
+    return not _memory(model).isdisjoint(_memory(other))
+
+
+def own_copy(task: Task, model: nn.Module) -> nn.Module:
+    """Return a copy of a model, which can be trained without a trace in the original.
+
+    Raises:
+        TaskError: if it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # such as torch's for a tensor that was computed, as weight_norm's are
+        raise TaskError(
+            f"{task.name}: build_model() returns models that share parameters or buffers, of which every "
+            f"trial needs its own, but copying the model failed: {in_one_line(error)}; make all of it inside "
+            "of build_model()"
+        ) from error
 
 
 @torch.no_grad()
-def validate(task: Task, model: nn.Module, data: TrainingData) -> tuple[float, Mapping[str, float]]:
-    """Return loss and metrics on the validation split, means over all its examples."""
+def validate(
+    task: Task, model: nn.Module, data: TrainingData, seed: int
+) -> tuple[float, Mapping[str, float]]:
+    """Return loss and metrics on the validation split, means over all its examples.
+
+    What is random in it is the same in every validation under a seed, so that losses can be compared.
+
+    Args:
+        task: whose ``validation_step`` gives the figures.
+        model: on its device.
+        data: the task's.
+        seed: the study's.
+
+    Raises:
+        TaskError: if the figures have no loss, or one is no scalar.
+    """
     model.eval()
     sums: dict[str, Tensor] = {}
     total = 0
-    for batch, examples in data.validation():
-        with precision(task, model):
-            figures = task.validation_step(model, batch)
-        for name, value in figures.items():
-            check_scalar(task, name, value)
-            sums[name] = (
-                sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu() * examples
-            )
-        total += examples
-    loss, *metrics = ((name, float(value / total)) for name, value in sums.items())
-    return loss[1], {f"valid_{name}": value for name, value in metrics}
+    with fixed_randomness(derived_seed(seed, VALIDATION), data.device):
+        for batch, examples in data.validation():
+            for name, value in validation_figures(task, model, batch).items():
+                sums[name] = sums.get(name, 0) + value.cpu().double() * examples
+            total += examples
+    means = {name: float(value / total) for name, value in sums.items()}
+    return means.pop("loss"), {f"valid_{name}": value for name, value in means.items()}
+
+
+def validation_figures(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Return what a task's ``validation_step`` gives for a batch.
+
+    Raises:
+        TaskError: if there is no loss among the figures, or one is no scalar.
+    """
+    with precision(task, model):
+        figures = task.validation_step(model, batch)
+    if not isinstance(figures, dict) or "loss" not in figures:
+        raise TaskError(f"{task.name}: validation_step() must return a dict with 'loss', but got {figures!r}")
+    for name, value in figures.items():
+        check_scalar(task, f"{figure_name(name)} must be a scalar tensor in validation", value)
+    return figures
+
+
+def figure_name(name: str) -> str:
+    """Return what messages call a figure of the validation."""
+    return "the loss" if name == "loss" else f"the metric {name!r}"
+
+
+def _memory(model: nn.Module) -> set[tuple[torch.device, int]]:
+    """Return what identifies the memory of a model's parameters and buffers."""
+    return {_address(tensor) for tensor in (*model.parameters(), *model.buffers())}
+
+
+def _address(tensor: Tensor) -> tuple[torch.device, int]:
+    try:
+        address = tensor.untyped_storage().data_ptr()
+    except (RuntimeError, ValueError):  # sparse tensors and those without shape have no storage
+        address = 0
+    return tensor.device, address or id(tensor)  # empty tensors have the address 0

@@ -1,6 +1,5 @@
 """Runs the learning-rate range test: the rate rises with every update, for several seeds side by side."""
 
-import copy
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from lrsearch.lr_range import Growth, LaneCurve, LossWatch, RangeTest
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task
-from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, TrainingData, derived_seed
+from lrsearch.training.data import OTHER_RANDOMNESS, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.eager import build_model
 from lrsearch.training.groups import parameter_groups, set_lr
@@ -128,19 +127,10 @@ def _steps(task: Task, data: TrainingData, growth: Growth, lanes: list[_Lane]) -
 def _start(
     task: Task, data: TrainingData, growth: Growth, name: str, hyperparameters: Hyperparameters, seed: int
 ) -> _Lane:
-    with fixed_randomness(derived_seed(seed, INITIAL_WEIGHTS), data.device):
-        model = _own(build_model(task, seed, data.device)).train()
+    model = build_model(task, seed, data.device).train()
     groups = parameter_groups(model, hyperparameters)
     optimizer = build_optimizer(name, groups, growth.low, hyperparameters.optimizer)
     return _Lane(seed, model, optimizer, _endless(data, seed))
-
-
-def _own(model: nn.Module) -> nn.Module:
-    """Return a copy of a model, in case that ``build_model`` gives the same one every time."""
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError:  # torch copies no tensor that was computed, such as weight_norm's
-        return model
 
 
 def _endless(data: TrainingData, seed: int) -> Generator[list[Batch]]:

@@ -1,5 +1,6 @@
 """One update and one validation of a throw-away model before the first trial, so that mistakes show early."""
 
+import math
 import re
 import traceback
 import warnings
@@ -20,11 +21,13 @@ from lrsearch.results import in_one_line
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task
-from lrsearch.tasks.trees import description, leaves
+from lrsearch.tasks.trees import Tree, description, leaves
 from lrsearch.training.data import TrainingData
 from lrsearch.training.devices import threads_for
+from lrsearch.training.eager import figure_name, own_copy, share_tensors, validation_figures
 from lrsearch.training.groups import parameter_groups
 from lrsearch.training.optimizers import build_optimizer
+from lrsearch.training.update import backward, loss_method, update
 
 _BROADCAST = "Using a target size"  # torch's warning: shapes differ, so that the loss compares all with all
 _METHODS = ("prepare", "forward", "loss", "training_step", "validation_step", "build_model")
@@ -74,10 +77,10 @@ def rehearse(task: Task, data: TrainingData, optimizer_name: str, hyperparameter
         groups = parameter_groups(model, hyperparameters)
         optimizer = build_optimizer(optimizer_name, groups, hyperparameters.lr, hyperparameters.optimizer)
         with threads_for(model, data.device):
-            batch = _first_batch(task, data)
-            _learn(task, model, batch)
+            batches = _first_batches(task, data)
+            _learn(task, model, optimizer, batches)
             _validate(task, model, data)
-            _update(task, model, optimizer, batch)
+            _update(task, model, optimizer, batches)
 
 
 def _check_size(task: Task, data: TrainingData) -> None:
@@ -108,7 +111,7 @@ def _strict_shapes() -> Iterator[None]:
 
 
 def _fresh_model(task: Task) -> nn.Module:
-    """Return a model that can be trained, and is made anew by every call of ``build_model``."""
+    """Return a model that can be trained, and has nothing that another call of ``build_model`` returns."""
     with _explained(task, "build_model()"):
         model, other = task.build_model(), task.build_model()
     if not isinstance(model, nn.Module):
@@ -130,56 +133,28 @@ def _fresh_model(task: Task) -> nn.Module:
         raise TaskError(
             f"{task.name}: the model has lazy layers without shape; run a batch through it in build_model()"
         )
-    return model
+    return own_copy(task, model) if share_tensors(model, other) else model
 
 
-def _first_batch(task: Task, data: TrainingData) -> Batch:
+def _first_batches(task: Task, data: TrainingData) -> list[Batch]:
     with _explained(task, "reading the data"):
-        return next(data.updates(seed=0, epoch=0))[0]
+        return next(data.updates(seed=0, epoch=0))
 
 
-def _loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
-    device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=task.amp):
-        return task.training_step(model, batch)
-
-
-def _learn(task: Task, model: nn.Module, batch: Batch) -> None:
+def _learn(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Batch]) -> None:
     """Give an untrained model its first gradient, and look at it."""
     model.train()
-    with _explained(task, "training_step()", batch, model):
-        loss = _loss(task, model, batch)
-        _check_loss(task, loss, batch)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
-    _check_gradient(task, model, float(loss.detach()), batch)
-
-
-def _check_loss(task: Task, loss: Any, batch: Batch) -> None:
-    method = "training_step" if task.overrides("training_step") else "loss"
-    _check_scalar(task, f"{method}() must return the mean loss as a scalar tensor", loss)
-    if not loss.requires_grad:
+    with _explained(task, "computing the gradient", batches[0], model):
+        loss = float(backward(task, model, optimizer, batches))
+    if not math.isfinite(loss):
         raise TaskError(
-            f"{task.name}: what {method}() returns has no gradient; compute it from the model's outputs, "
-            "without .item(), .detach(), .argmax() or torch.no_grad()"
+            f"{task.name}: what {loss_method(task)}() returns is {loss} on the untrained model; "
+            + _suspicion(batches)
         )
-    if not torch.isfinite(loss):
-        raise TaskError(
-            f"{task.name}: what {method}() returns is {loss.item()} on the untrained model; "
-            + _suspicion(batch)
-        )
+    _check_gradient(task, model, loss, batches[0])
 
 
-def _check_scalar(task: Task, rule: str, value: Any) -> None:
-    if isinstance(value, Tensor) and not value.ndim:
-        return
-    if isinstance(value, Tensor):
-        got = f"a tensor of shape {list(value.shape)}; take its .mean()"
-    else:
-        got = f"a {type(value).__name__}; return a tensor (without .item()), or torch.tensor(value)"
-    raise TaskError(f"{task.name}: {rule}, but got {got}")
-
-
-def _suspicion(batch: Batch) -> str:
+def _suspicion(batch: Tree) -> str:
     tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
     bad = sum(int((~torch.isfinite(leaf)).sum()) for leaf in tensors)
     if bad:
@@ -207,34 +182,23 @@ def _validate(task: Task, model: nn.Module, data: TrainingData) -> None:
     model.eval()
     for batch, _examples in data.validation():
         with _explained(task, "validation_step()", batch, model):
-            with torch.autocast(data.device.type, torch.bfloat16, enabled=task.amp):
-                figures = task.validation_step(model, batch)
-            _check_figures(task, figures, batch)
+            figures = validation_figures(task, model, batch)
+            _check_defined(task, figures, batch)
 
 
-def _check_figures(task: Task, figures: Any, batch: Batch) -> None:
-    if not isinstance(figures, dict) or "loss" not in figures:
-        raise TaskError(f"{task.name}: validation_step() must return a dict with 'loss', but got {figures!r}")
+def _check_defined(task: Task, figures: dict[str, Tensor], batch: Batch) -> None:
     for name, value in figures.items():
-        what = "the loss" if name == "loss" else f"the metric {name!r}"
-        _check_scalar(task, f"{what} must be a scalar tensor in validation", value)
         if bool(value.isnan()):
             raise TaskError(
-                f"{task.name}: {what} is NaN in the validation of the untrained model; {_suspicion(batch)} "
-                f"(batch: {description(batch)})"
+                f"{task.name}: {figure_name(name)} is NaN in the validation of the untrained model; "
+                f"{_suspicion(batch)} (batch: {description(batch)})"
             )
 
 
-def _update(task: Task, model: nn.Module, optimizer: Optimizer, batch: Batch) -> None:
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = _loss(task, model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
-        return float(loss.detach())
-
+def _update(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Batch]) -> None:
     model.train()
-    with _explained(task, f"an update by {type(optimizer).__name__}", batch, model):
-        optimizer.step(closure)
+    with _explained(task, f"an update by {type(optimizer).__name__}", batches[0], model):
+        update(task, model, optimizer, batches)
 
 
 @contextmanager

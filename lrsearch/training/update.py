@@ -38,7 +38,7 @@ def backward(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[B
         TaskError: if the loss is not a scalar with a gradient.
     """
     optimizer.zero_grad()
-    losses = [_add_gradient(task, model, batch, 1 / len(batches)) for batch in batches]
+    losses = [_add_gradient(task, model, batch, len(batches)) for batch in batches]
     if task.clip_norm is not None:
         clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), task.clip_norm)
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
@@ -76,19 +76,20 @@ def loss_method(task: Task) -> str:
     return "training_step" if task.overrides("training_step") else "loss"
 
 
-def _add_gradient(task: Task, model: nn.Module, batch: Batch, weight: float) -> Tensor:
-    """Add a batch's gradients, times a weight, to the parameters', and return its loss."""
+def _add_gradient(task: Task, model: nn.Module, batch: Batch, batches: int) -> Tensor:
+    """Add a batch's part in the gradients of the mean over several, and return its loss."""
     with precision(task, model):
         loss = task.training_step(model, batch)
     _check_loss(task, loss)
-    (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
+    (loss if batches == 1 else loss / batches).backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
     return loss.detach()
 
 
 def _check_loss(task: Task, loss: Any) -> None:
+    if isinstance(loss, Tensor) and not loss.ndim and loss.requires_grad:
+        return  # before any text is made, because this runs in every update
     check_scalar(task, f"{loss_method(task)}() must return the mean loss as a scalar tensor", loss)
-    if not loss.requires_grad:
-        raise TaskError(
-            f"{task.name}: what {loss_method(task)}() returns has no gradient; compute it from the model's "
-            "outputs, without .item(), .detach(), .argmax() or torch.no_grad()"
-        )
+    raise TaskError(
+        f"{task.name}: what {loss_method(task)}() returns has no gradient; compute it from the model's "
+        "outputs, without .item(), .detach(), .argmax() or torch.no_grad()"
+    )

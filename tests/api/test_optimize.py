@@ -140,50 +140,33 @@ def test_a_range_test_bounds_the_search_once():
     assert len(again.records) == 3
 
 
-def test_a_search_whose_trials_all_fail_says_why():
-    """The exception of the user's own code is named."""
+def failing_after(calls, epochs):
+    """Return the regression with a model that raises from some call of its on."""
+    made = []
 
     class Fails(nn.Linear):
-        calls = 0
-
         def forward(self, inputs):
-            type(self).calls += 1
-            if type(self).calls > 20:
+            made.append(None)
+            if len(made) > calls:
                 raise ValueError("the sky fell")
             return super().forward(inputs).flatten()
 
-    task = lrsearch.Task.from_tensors(
-        lambda: Fails(4, 1),
-        train=(INPUTS[:128], TARGETS[:128]),
-        valid=(INPUTS[128:], TARGETS[128:]),
-        loss=nn.functional.mse_loss,
-        epochs=30,
+    train, valid = (INPUTS[:128], TARGETS[:128]), (INPUTS[128:], TARGETS[128:])
+    return lrsearch.Task.from_tensors(
+        lambda: Fails(4, 1), train, valid, loss=nn.functional.mse_loss, epochs=epochs
     )
+
+
+def test_a_search_whose_trials_all_fail_says_why():
+    """The exception of the user's own code is named."""
     with pytest.raises(StudyStoppedError, match="the sky fell"):
-        search(task, trials=8)
+        search(failing_after(20, epochs=30), trials=8)
 
 
 def test_complete_trials_survive_later_failures():
     """What was found is returned, with a warning that says why the search ended early."""
-
-    class FailsLater(nn.Linear):
-        calls = 0
-
-        def forward(self, inputs):
-            type(self).calls += 1
-            if type(self).calls > 60:
-                raise ValueError("the sky fell")
-            return super().forward(inputs).flatten()
-
-    task = lrsearch.Task.from_tensors(
-        lambda: FailsLater(4, 1),
-        train=(INPUTS[:128], TARGETS[:128]),
-        valid=(INPUTS[128:], TARGETS[128:]),
-        loss=nn.functional.mse_loss,
-        epochs=4,
-    )
     with pytest.warns(UserWarning, match="the sky fell"):
-        result = search(task, trials=12)
+        result = search(failing_after(60, epochs=4), trials=12)
     assert math.isfinite(result.value)
 
 

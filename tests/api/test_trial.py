@@ -17,7 +17,13 @@ from torch import nn
 import lrsearch
 from lrsearch.api.connections import DatabaseConnection, RankConnection
 from lrsearch.api.trial import Trial, TrialPruned, trial
-from lrsearch.errors import BudgetSpentError, DatabaseLostError, InputError, UnknownNameError
+from lrsearch.errors import (
+    BudgetSpentError,
+    DatabaseLostError,
+    InputError,
+    StudyConflictError,
+    UnknownNameError,
+)
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.service.trial_files import Assignment
 from lrsearch.storage.database import open_database
@@ -494,3 +500,42 @@ def test_two_processes_train_one_study(study, records, tmp_path):
         *[("COMPLETE", EPOCHS)] * 4,
         ("PRUNED", 1),
     ]
+
+
+def test_a_schedule_that_has_changed_since_the_study_began_is_refused(study, tmp_path, monkeypatch):
+    """The next block names what its code has gained and lost, whether the study is named or its file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lrsearch.schedules.kinds._registered", {})
+    code = (
+        "import lrsearch\n\n@lrsearch.schedule(power=lrsearch.Range(0.5, 2.0))\n"
+        "def fade(progress, power):\n    return (1 - progress) ** power\n"
+    )
+    Path("changing.py").write_text(code)
+    file = study(space='kinds = ["changing.py:fade"]', trials=3)
+    with trial(file, allow_task=["changing.py:fade"]) as t:
+        t.report(1, 0.5)
+    Path("changing.py").write_text(code.replace("power", "end"))
+    for name in ("s", file):
+        message = r"changing\.py:fade has gained end and has lost power since study 's' began"
+        with (
+            pytest.raises(StudyConflictError, match=message),
+            trial(name, allow_task=["changing.py:fade"]),
+        ):
+            pass
+
+
+TERMINATED = """
+import os, signal, sys, time, lrsearch
+with lrsearch.trial(sys.argv[1]) as t:
+    t.report(1, 0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_sigterm_says_nothing_about_a_trial(study, records):
+    """A script that holds its trial itself is ended by it as by SIGKILL: its lease runs out."""
+    environment = os.environ | {"PYTHONPATH": str(Path(lrsearch.__file__).parents[1])}
+    script = subprocess.run([sys.executable, "-c", TERMINATED, str(study())], env=environment, check=False)
+    assert script.returncode == -signal.SIGTERM
+    assert [(record.state, record.value) for record in records()] == [("RUNNING", None)]

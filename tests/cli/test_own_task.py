@@ -63,7 +63,7 @@ def test_a_study_that_only_diverges_says_what_helps():
     """On the command line, by ``optimize`` and by ``best``."""
     Path("hot.toml").write_text(
         'task = "net.py:task"\ntrials = 2\nfirst_trials = false\n'
-        '[space]\nlr = { low = 100.0, high = 900.0 }\n'
+        "[space]\nlr = { low = 100.0, high = 900.0 }\n"
     )
     printed = succeed("optimize", "hot.toml", "--allow-task", "net.py:task").out
     assert "(2 diverged)" in printed

@@ -197,6 +197,23 @@ except ValueError:
         ("report({'state': 'FAIL', 'reason': 'no data'})", " (no data)"),
         ("report({'state': 'DONE'}); time.sleep(60)", "must be PRUNED or FAIL, but got 'DONE')"),
         ("report({'steps_per_epoch': 'many'}); time.sleep(60)", "from 1, but got 'many')"),
+        (
+            "report({'steps_per_epoch': 10, 'part': []}); time.sleep(60)",
+            "(unknown part '[]'. There is none yet.)",
+        ),
+        ("report({'steps_per_epoch': 10**400}); time.sleep(60)", "must be at most 1000000000000)"),
+        (
+            "report({'epoch': 1, 'valid_loss': 10**400}); time.sleep(60)",
+            f"one number, but got 1{'0' * 79}...)",
+        ),
+        (
+            "report({'epoch': 10**400, 'valid_loss': 1})",
+            "epochs are reported in rising order, from 1 to the trial's 3)",
+        ),
+        ("report('[' * 100_000 + '\\n'); time.sleep(60)", f"but got '{'[' * 80}')"),
+        ("report({'epoch': 1, 'valid_loss': 1, '\\ud800': 1}); time.sleep(60)", r"stored, but got '\ud800')"),
+        ("report({'state': 'FAIL', 'reason': 'a\\ud800\\0b'})", " (a?b)"),
+        ("sys.stderr.buffer.write(b'a\\0b'); sys.exit(1)", " (exit code 1: ab)"),
     ],
 )
 def test_a_script_fails(study, script, text, expected):
@@ -281,6 +298,72 @@ Path(f"rest-{t.number}").touch()
     succeed("worker", "--study", study(trials=5, pruner="asha"), "--command", script(text))
     assert [trial["state"] for trial in trials()] == ["COMPLETE"] * 4 + ["PRUNED"]
     assert Path("rest-4").exists()
+
+
+BY_ITSELF = """
+import os, signal, time
+import lrsearch
+with lrsearch.trial() as t:
+    t.report(1, 0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+open("went-on", "w")
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BY_ITSELF,
+        REPORT
+        + "report({'epoch': 1, 'valid_loss': 0.5}); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+        REPORT + "report({'epoch': 1, 'valid_loss': 0.5}); sys.exit(128 + signal.SIGTERM)",
+    ],
+    ids=["in a block", "killed", "exit code of a shell"],
+)
+@pytest.mark.parametrize("first_trials", [False, True])
+def test_a_sigterm_of_somebody_else_gives_the_trial_back(study, script, text, first_trials):
+    """A machine that shuts down says nothing about a trial: it keeps its point, and the worker stops and says why."""
+    path = study(trials=4, first_trials=first_trials)
+    outcome = lrsearch("worker", "--study", path, "--command", script(text))
+    assert outcome.code == 130
+    assert "Stopped: the script was ended by a SIGTERM that this worker did not send" in outcome.err
+    assert "Go on with: lrsearch worker --study s" in outcome.err
+    assert not Path("went-on").exists()
+    [given_back] = trials()
+    assert (given_back["state"], given_back["value"]) == ("RUNNING", None)
+    succeed("worker", "--study", path, "--command", script(GOOD))
+    assert [trial["state"] for trial in trials()] == ["COMPLETE"] * 4
+    assert trials()[0]["params"] == given_back["params"]
+
+
+def test_a_sigterm_after_the_last_word_changes_nothing(study, script):
+    """What the script, or its last report, has said of the trial stands."""
+    end = "; os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    text = REPORT + "report({'epoch': 1, 'valid_loss': 0.5}); report({'state': 'PRUNED'})" + end
+    trial = only_trial(study, script(text))
+    assert (trial["state"], trial["value"], trial["epochs"]) == ("PRUNED", 0.5, 1)
+
+
+def test_a_script_with_another_schedule_than_the_study_began_with_fails(study, script):
+    """The code of its own schedule has gained a parameter since; the error names it."""
+    code = (
+        "import lrsearch\n@lrsearch.schedule(power=lrsearch.Range(0.5, 2.0))\n"
+        "def gaining(progress, power):\n    return (1 - progress) ** power\n"
+    )
+    Path("gaining.py").write_text(code)
+    file = Path(study(trials=2))
+    file.write_text(file.read_text() + 'kinds = ["gaining.py:gaining"]\n')
+    allow = ["--allow-task", "gaining.py:gaining"]
+    text = "import lrsearch\nwith lrsearch.trial(allow_task=['gaining.py:gaining']) as t:\n    t.report(1, 0.5)\n"
+    lrsearch("worker", "--study", file, "--command", script(text), *allow, "--trials", 1)
+    Path("gaining.py").write_text(
+        code.replace("(power=", "(end=0.1, power=").replace("power):", "power, end):")
+    )
+    lrsearch("worker", "--study", "s", "--command", script(text), "--trials", 1)
+    assert [trial["state"] for trial in trials()] == ["COMPLETE", "FAIL"]
+    why = succeed("trials", "s").out.splitlines()[2]
+    assert "StudyConflictError: the schedule gaining.py:gaining has gained end since study 's' began" in why
 
 
 def test_own_schedules_are_imported_only_where_they_are_allowed(study, script):

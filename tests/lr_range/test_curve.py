@@ -131,3 +131,12 @@ def test_a_curve_of_one_update_is_read():
     assert zones.falling is None
     assert zones.rising is not None
     assert suggestions(test).lr is None
+
+
+@pytest.mark.parametrize(("end", "kept"), [(1e9, 1), (math.nan, 0)])
+def test_the_diverging_update_counts_once(end, kept):
+    """Whether its loss was finite, and so is among the losses, or not."""
+    lane = lane_curve(0, 1.0, [*[1.0] * 30, end])
+    assert (len(lane.losses), lane.updates) == (30 + kept, 31)
+    test = RangeTest("digits-mlp", exponential(50), (lane,))
+    assert test.steps == len(test.lrs()) == 31

@@ -13,17 +13,15 @@ from lrsearch.lr_range import EXPONENTIAL, GROWTHS, LINEAR, MIN_STEPS, Growth
 
 def test_the_sources_linear_example():
     """From 1e-5 by d = 5e-5, over 17,000 iterations in 8 epochs: lr = 1e-5 + 0.85 in the end."""
-    growth = Growth.from_increment(1e-5, 5e-5, steps=8 * 2125)
+    growth = Growth(LINEAR, 1e-5, 1e-5 + 0.85, steps=8 * 2125)
     assert growth.steps == 17_000
-    assert growth.high == pytest.approx(1e-5 + 0.85, rel=1e-12)
     assert growth.increment == pytest.approx(5e-5, rel=1e-12)
     np.testing.assert_allclose(growth.lrs(), 1e-5 + 5e-5 * np.arange(17_000), rtol=1e-10)
 
 
 def test_the_sources_exponential_example():
     """From 1e-5, doubled every 1,000 of 17,000 iterations: lr = 1e-5 * 2^17 = 1.31 in the end."""
-    growth = Growth.from_doubling_period(1e-5, 1_000, steps=17_000)
-    assert growth.high == pytest.approx(1e-5 * 2**17, rel=1e-12)
+    growth = Growth(EXPONENTIAL, 1e-5, 1e-5 * 2**17, steps=17_000)
     assert round(growth.high, 2) == 1.31
     assert growth.doubling_period == pytest.approx(1_000, rel=1e-12)
     np.testing.assert_allclose(growth.lrs(), 1e-5 * 2.0 ** (np.arange(17_000) / 1_000), rtol=1e-10)

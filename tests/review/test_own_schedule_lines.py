@@ -26,16 +26,19 @@ from lrsearch.schedules.own import schedule
 
 @schedule(power=Range(0.3, 3.0, log=True), mode=Choice(("{plain}", "'quoted'")))
 def one_over_sqrt(progress, power, mode):
+    assert (progress < 1).all()
     out = np.ones_like(progress)
     out[progress > 0] = 1 / np.sqrt(1 + power * progress[progress > 0])
     return out * (1.0 if mode == "{plain}" else 0.5)
 
 @schedule(elementwise=True, power=Range(0.3, 3.0))
 def t(progress, power):
+    assert 0 <= progress < 1
     return math.pow(1 - progress, power)
 
 @schedule(feedback=True, factor=Range(0.1, 0.9))
 def scheduler(progress, losses, factor):
+    assert 0 <= progress < 1
     return factor ** sum(late >= early for early, late in zip(losses, losses[1:])) * (1 - progress / 2)
 """
 NAMES = ("one_over_sqrt", "t", "scheduler")
@@ -134,5 +137,6 @@ def test_without_the_code_a_trial_is_described_and_its_lines_are_written():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "_registered", {})
         declare_unloaded(reference, stored)
+        point = Hyperparameters.from_point(point.to_point())
         assert described(point) == words
         assert pytorch_lines("SGD", point, 3, 4) == lines

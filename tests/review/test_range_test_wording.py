@@ -4,16 +4,26 @@ import tomllib
 
 import pytest
 
-from lrsearch.lr_range import LINEAR, RULES, WIDENING, Growth, find_zones, suggestions
+from lrsearch.lr_range import (
+    EXPONENTIAL,
+    LINEAR,
+    RULES,
+    WIDENING,
+    Growth,
+    RangeTest,
+    find_zones,
+    lane_curve,
+    suggestions,
+)
 from lrsearch.review.range_test_wording import growth_formula, range_test_lines, short, space_lines
 from tests.review.range_tests import at_once, complete, flat
 
 
 def test_the_sources_formulas_are_printed_with_their_numbers():
     """The d of linear growth, the doubling period of exponential growth."""
-    linear = growth_formula(Growth.from_increment(1e-5, 5e-5, 17_000))
+    linear = growth_formula(Growth(LINEAR, 1e-5, 1e-5 + 0.85, 17_000))
     assert linear == "lr = 1e-05 + 5e-05 i, 17000 steps to 0.85 (d = 5e-05)"
-    exponential = growth_formula(Growth.from_doubling_period(1e-5, 1_000, 17_000))
+    exponential = growth_formula(Growth(EXPONENTIAL, 1e-5, 1e-5 * 2**17, 17_000))
     assert exponential == "lr = 1e-05 * 2^(i / 1000), 17000 steps to 1.311 (doubled every 1000 steps)"
 
 
@@ -70,3 +80,11 @@ def test_bounds_are_widened_by_the_factor_that_is_asked_for():
     content = tomllib.loads("\n".join(space_lines(complete(), widening=1.0)))
     assert content["space"]["lr"]["low"] == content["range_test"]["low"]
     assert content["space"]["lr"]["high"] == content["range_test"]["high"]
+
+
+def test_a_seed_that_diverged_with_a_finite_loss_names_the_step_that_did_it():
+    """Its loss is kept, so that the step is the last of the curve and not one more."""
+    lane = lane_curve(0, 1.0, [*[1.0] * 30, 1e9])
+    test = RangeTest("digits-mlp", Growth(EXPONENTIAL, 1e-6, 1.0, 50), (lane,))
+    [line] = [line for line in range_test_lines(test) if line.startswith("seeds")]
+    assert line.endswith(f"1 diverged, the first after 30 steps at lr {short(test.growth.lrs()[30])}")

@@ -281,3 +281,16 @@ def test_the_defaults_of_a_named_optimizer_go_unsaid():
 def test_numbers_have_four_digits(value, text):
     """Short enough for tables."""
     assert number(value) == text
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.expression is not None])
+def test_the_step_after_the_last_update_has_a_rate_that_is_no_less_than_zero(name):
+    """``scheduler.step()`` asks for it, and a training that goes on uses it."""
+    for fraction in np.linspace(0.05, 0.5, 50).tolist():
+        knobs = {"decay_fraction": fraction} if name == "WSD" else {}
+        point = Hyperparameters(0.1, name, knobs)
+        scope = built(pytorch_lines("SGD", point, EPOCHS, STEPS_PER_EPOCH))
+        for _step in range(EPOCHS * STEPS_PER_EPOCH + 3):
+            scope["optimizer"].step()
+            scope["scheduler"].step()
+            assert scope["optimizer"].param_groups[0]["lr"] >= 0

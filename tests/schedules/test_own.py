@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import pickle
 import random
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrsearch.errors import SpecError, UnknownNameError
+from lrsearch.errors import SpecError, StudyConflictError, UnknownNameError
 from lrsearch.parameters import Choice, Range, ZeroOr
 from lrsearch.schedules import (
     KINDS,
     Hyperparameters,
     Schedule,
+    check_same_parameters,
     declare_unloaded,
     kind_named,
     register,
@@ -364,9 +366,10 @@ def test_a_stored_study_tells_of_a_schedule_what_is_needed_to_show_it(function, 
     assert not shown.loaded
     assert shown.takes_warmup == loaded.takes_warmup
     assert shown.needs_feedback == loaded.needs_feedback
-    assert Hyperparameters.from_point(point.to_point()) == point
-    assert Schedule(point, 4, 5).pytorch() == lines
-    one = Schedule(point, 4, 5)
+    again = Hyperparameters.from_point(point.to_point())
+    one = Schedule(again, 4, 5)
+    assert again == point
+    assert one.pytorch() == lines
     with pytest.raises(SpecError, match=r"cannot be computed.*--allow-task"):
         one.epoch_lrs(0, one.start())
 
@@ -378,3 +381,56 @@ def test_loaded_code_stays_loaded_and_replaces_what_was_only_described():
     loaded = register(REFERENCE, polynomial)
     assert declare_unloaded(REFERENCE, {"power": POWER}) is loaded
     assert kind_named(REFERENCE) is loaded
+
+
+@schedule(power=POWER, end=Range(0.0, 0.5), warmup=False)
+def polynomial_to_an_end(progress, power, end):
+    """Fall to an end, and take no warm-up."""
+    return end + (1 - end) * (1 - progress) ** power
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (polynomial, polynomial_to_an_end, "has gained end, warmup since study 'old' began"),
+        (polynomial_to_an_end, polynomial, "has lost end, warmup since study 'old' began"),
+        (polynomial, plateau, "has gained factor, patience, feedback and has lost power since"),
+    ],
+)
+def test_a_schedule_that_gained_or_lost_a_parameter_is_told(before, now, words):
+    """Switches count too; where no code is loaded, there is nothing to compare."""
+    stored = [knob.name for knob in register(REFERENCE, before).knobs]
+    check_same_parameters(REFERENCE, stored, "old")
+    register(REFERENCE, now)
+    with pytest.raises(StudyConflictError, match=rf"f {words}.*--name NEW"):
+        check_same_parameters(REFERENCE, stored, "old")
+    check_same_parameters("other.py:f", stored, "old")
+    declare_unloaded("other.py:g", {"a": 1.0})
+    check_same_parameters("other.py:g", stored, "old")
+
+
+def test_hyperparameters_keep_the_function_that_they_were_made_with():
+    """Declaring another one under the same reference changes no schedule that is there already."""
+    before, point = made(polynomial, knobs={"power": 2.0}), Hyperparameters(0.5, REFERENCE, {"power": 2.0})
+    steps, printed = np.arange(20.0), before.pytorch()
+    expected = before.lrs(steps)
+    register(REFERENCE, plateau)
+    again = Schedule(point, 4, 5)
+    np.testing.assert_array_equal(before.lrs(steps), expected)
+    np.testing.assert_array_equal(again.lrs(steps), expected)
+    assert again.pytorch() == printed
+
+
+def test_hyperparameters_of_an_own_schedule_can_be_pickled():
+    """For other processes, which know the function by its reference."""
+    point = made(polynomial, knobs={"power": 2.0}).hyperparameters
+    copy = pickle.loads(pickle.dumps(point))
+    assert copy == point
+    assert Schedule(copy, 4, 5).kind is kind_named(REFERENCE)
+
+
+@pytest.mark.parametrize("name", ["p=1), __import__('os').system('id'", "a b", "1a", "", "lambda"])
+def test_a_stored_parameter_that_no_function_can_have_is_refused(name):
+    """Its name would stand in lines that users paste and run."""
+    with pytest.raises(SpecError, match="a parameter's name must be a name in Python"):
+        declare_unloaded(REFERENCE, {"power": 1.0, name: 1.0})

@@ -441,3 +441,12 @@ def test_a_line_that_is_no_object_is_refused(line):
     """With its number and its text."""
     with pytest.raises(InputError, match="line 4 of LRSEARCH_REPORT_FILE must be a JSON object"):
         read_line(4, line)
+
+
+def test_texts_that_databases_refuse_are_kept_without_what_they_refuse(database):
+    """A failure's reason is told all the same; halves of characters and the character 0 are left out."""
+    with worker_of(database, make_spec(trials=1)) as worker:
+        ended = next_trial(worker).finish("no \ud800\0 data")
+    assert ended.result.reason == "no ? data"
+    [record] = records_of(database, make_spec(trials=1))
+    assert record.reason == "no ? data"

@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lrsearch.errors import InputError, SpecError
 from lrsearch.lr_range import Growth, LaneCurve, RangeTest, find_zones, suggestions
 from lrsearch.search.first_trials import first_trials
 from lrsearch.service.range_test import RangeTestPlan, find_range, run, with_range_test
-from lrsearch.service.studies import resolved
-from lrsearch.spec import search_space, spec_from
+from lrsearch.service.studies import open_study, resolved
+from lrsearch.spec import OPTIMIZERS, search_space, spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.storage.range_tests import list_range_tests
+from lrsearch.training.groups import set_lr
+from lrsearch.training.optimizers import build_optimizer
 from tests.api.tasks import regression
 
 TABLE = {"name": "tested", "task": "digits-mlp", "trials": 8, "epochs": 6}
@@ -113,3 +116,46 @@ def test_a_wrong_plan_is_refused(wrong):
     """Before anything is trained."""
     with pytest.raises(SpecError, match=r"--(steps|seeds|epochs)"):
         RangeTestPlan(**wrong)
+
+
+def test_an_optimizer_that_does_not_follow_the_rate_has_no_range_test(database):
+    """Rprop uses it once: the curve would not depend on it, and nothing is trained or stored."""
+    spec = study(optimizer={"name": "Rprop"})
+    with pytest.raises(SpecError, match=r"Rprop uses it in its first update alone.*Search lr instead"):
+        find_range(database, spec, regression(), RangeTestPlan(steps=40))
+    assert list_range_tests(database, spec.task) == []
+
+
+def test_rprop_does_not_follow_its_learning_rate_and_all_others_do():
+    """As PyTorch has them: updates that begin with the same rate differ by the later ones."""
+    for name, kind in OPTIMIZERS.items():
+        assert kind.follows_lr == (weight_after(name, 0.01) != weight_after(name, 1e-4)), name
+
+
+def weight_after(name, later_lr):
+    """Return a weight after three updates with one gradient; ASGD uses a rate one update later than others."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = build_optimizer(name, [weight], 0.1, {})
+
+    def loss():
+        weight.grad = torch.eye(2).to_sparse() if name == "SparseAdam" else torch.eye(2) + 0.5
+        return weight.detach().sum()
+
+    for lr in (0.1, later_lr, later_lr):
+        set_lr(optimizer, lr)
+        loss()
+        optimizer.step(loss)
+    return weight[0, 0].item()
+
+
+def test_a_new_study_says_where_schedules_change_nothing(database):
+    """With Rprop, unless lr alone is searched; once, when the study is made."""
+    spec = study(name="rprop", optimizer={"name": "Rprop"})
+    [note] = [note for note in open_study(database, spec).notes if "Rprop" in note]
+    assert 'kinds = ["constant"] and warmup_fraction = 0' in note
+    assert not open_study(database, spec).notes
+    lr_alone = study(
+        name="lr", optimizer={"name": "Rprop"}, space={"kinds": ["constant"], "warmup_fraction": 0.0}
+    )
+    for other in (lr_alone, study(name="sgd")):
+        assert not [note for note in open_study(database, other).notes if "first update" in note]

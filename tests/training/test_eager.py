@@ -1,6 +1,7 @@
 """The reference trainer against a plain PyTorch loop, and the independence of its lanes."""
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +9,22 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.errors import DeviceError, SpecError
+from lrsearch.errors import DeviceError, SpecError, TaskError
 from lrsearch.results import EpochResult, LaneFailure
 from lrsearch.schedules import KINDS, Hyperparameters, Schedule
 from lrsearch.tasks import load_task
+from lrsearch.tasks.randomness import random_state
+from lrsearch.tasks.task import Split, Splits, Task
 from lrsearch.training.data import ResidentData, epoch_order
 from lrsearch.training.devices import resolve_device, threads_for
-from lrsearch.training.eager import EagerArray, build_model, validate
+from lrsearch.training.eager import EagerArray, Models, build_model, share_tensors, validate
 from lrsearch.training.optimizers import build_optimizer
+from tests.tasks.plain import linear_model, mae, regression, regression_data
 
 CPU = torch.device("cpu")
 EPOCHS = 3
+MSE = nn.functional.mse_loss
+INPUTS, TARGETS = regression_data(40, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +96,7 @@ def test_a_lane_trains_as_a_plain_pytorch_loop_does(task, data, optimizer, knobs
                 scheduler.step()
         assert result[epoch].lr == pytest.approx(lr, rel=1e-6)
         assert result[epoch].train_loss == pytest.approx(total / steps, rel=1e-4)
-        assert result[epoch].valid_loss == pytest.approx(validate(task, model, data)[0], rel=1e-4)
+        assert result[epoch].valid_loss == pytest.approx(validate(task, model, data, 0)[0], rel=1e-4)
 
 
 def test_a_trial_is_the_same_alone_and_in_any_lane(task, data):
@@ -115,11 +121,215 @@ def test_a_trial_is_the_same_started_later(task, data):
     assert losses(later) == losses(first)
 
 
-def test_training_leaves_the_global_random_state_alone(task, data):
-    """A user's own random numbers do not depend on what is trained, nor it on them."""
-    before = torch.random.get_rng_state()
+def noisy_step(model, batch):
+    """Return the loss at inputs with noise from torch."""
+    return MSE(model(batch[0] + torch.randn_like(batch[0])), batch[1])
+
+
+def masking_step(model, batch):
+    """Return the loss without inputs that NumPy and Python choose."""
+    kept = torch.from_numpy(np.random.rand(*batch[0].shape) > 0.3) * (random.random() > 0.1)
+    return MSE(model(batch[0] * kept), batch[1])
+
+
+def dropping():
+    """Return a model with dropout and weights from NumPy."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(np.random.randn(8, 3)))
+    return model
+
+
+def on_shared_backbone():
+    """Return a factory of models that share frozen layers, whose batch norm has statistics in its buffers."""
+    backbone = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU()).requires_grad_(False)
+    return lambda: nn.Sequential(backbone, nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+def on_shared_memory():
+    """Return a factory of models whose parameters are different, and lie in the same memory."""
+    weights = torch.ones(1, 3)
+
+    def factory():
+        model = linear_model()
+        model.weight = nn.Parameter(weights)  # as nn.Embedding.from_pretrained does
+        return model
+
+    return factory
+
+
+def random_task(name):
+    """Return a task that draws random numbers, or shares its model's tensors, in one of several ways."""
+    options = {
+        "validation": {"loss": None, "training_step": noisy_step},
+        "numpy": {"training_step": masking_step},
+        "dropout": {"model_factory": dropping},
+        "backbone": {"model_factory": on_shared_backbone(), "valid": (3 * INPUTS + 1, TARGETS)},
+        "memory": {"model_factory": on_shared_memory()},
+        "all": {"model_factory": on_shared_backbone(), "loss": None, "training_step": masking_step},
+    }
+    return regression(**options[name])
+
+
+def draw():
+    """Draw from the global generators, as a caller does between two calls."""
+    return torch.rand(()), np.random.rand(), random.random()
+
+
+RANDOM_TASKS = ("validation", "numpy", "dropout", "backbone", "memory", "all")
+
+
+@pytest.mark.parametrize("name", RANDOM_TASKS)
+def test_a_trial_of_a_random_task_is_the_same_wherever_it_trains(name):
+    """Alone, beside others in any order, in a lane used before, and whatever the caller has drawn."""
+    task = random_task(name)
+    data = ResidentData(task, 8, CPU)
+    points = [Hyperparameters(0.05), Hyperparameters(0.01, "WSD"), Hyperparameters(0.02)]
+    together = run(make_array(task, data), points)
+    draw()
+    backwards = run(make_array(task, data), points[::-1])
+    array = make_array(task, data)
+    for number, point in enumerate(points):
+        [alone] = run(make_array(task, data), [point]).values()
+        assert losses(alone) == losses(together[number]) == losses(backwards[2 - number])
+        array.start(number, point)
+        refilled = [array.run_epoch()[0] for _epoch in range(EPOCHS)]
+        array.drop([number])
+        assert losses(refilled) == losses(alone)
+
+
+@pytest.mark.parametrize("name", RANDOM_TASKS)
+def test_the_untrained_loss_is_the_same_whatever_was_drawn_or_trained_before(name):
+    """By it a study sees whether its task has changed."""
+    task = random_task(name)
+    data = ResidentData(task, 8, CPU)
+    before = make_array(task, data).untrained_loss
+    run(make_array(task, data), [Hyperparameters(0.05)])
+    draw()
+    assert make_array(task, data).untrained_loss == before
+
+
+@pytest.mark.parametrize("name", RANDOM_TASKS)
+def test_training_leaves_the_global_random_states_alone(name):
+    """A user's own numbers from torch, NumPy and Python do not depend on what is trained."""
+    task = random_task(name)
+    data, before = ResidentData(task, 8, CPU), random_state()
+    array = make_array(task, data)
+    for step in (
+        lambda: array.untrained_loss,
+        lambda: array.start(0, Hyperparameters(0.05)),
+        array.run_epoch,
+        array.run_epoch,
+    ):
+        step()
+        assert random_state() == before
+
+
+def test_training_never_reseeds_a_cuda_device_that_is_not_its_own(task, data, monkeypatch):
+    """torch.manual_seed would reseed all of them, and leave them so."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     run(make_array(task, data), [Hyperparameters(0.1)])
-    assert torch.equal(before, torch.random.get_rng_state())
+    assert seeded == []
+
+
+def test_the_noise_of_validation_is_the_same_at_every_epoch_and_the_seeds():
+    """Losses of one model can be compared; those under another seed see other noise."""
+    task = random_task("validation")
+    data, model = ResidentData(task, 8, CPU), linear_model()
+    first, again, other = (validate(task, model, data, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_the_loss_of_a_validation_step_is_found_by_its_name():
+    """Wherever it stands among the figures."""
+
+    class LossLast(Task):
+        def splits(self):
+            return Splits(Split(INPUTS, TARGETS), Split(INPUTS, TARGETS))
+
+        def validation_step(self, model, batch):
+            outputs = model(batch[0])
+            return {"mae": mae(outputs, batch[1]), "loss": MSE(outputs, batch[1]), "one": torch.ones(())}
+
+    task, model = LossLast(), linear_model()
+    loss, metrics = validate(task, model, ResidentData(task, 8, CPU), 0)
+    assert loss == pytest.approx(MSE(model(INPUTS), TARGETS).item(), rel=1e-6)
+    assert metrics == {
+        "valid_mae": pytest.approx(mae(model(INPUTS), TARGETS).item(), rel=1e-6),
+        "valid_one": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [
+        ({"mae": torch.ones(())}, "must return a dict with 'loss'"),
+        (
+            {"loss": torch.ones(2)},
+            r"the loss must be a scalar tensor in validation, .* \[2\]; take its .mean",
+        ),
+        ({"loss": torch.ones(()), "m": 3.0}, "the metric 'm' must be a scalar tensor .* a float; return a"),
+    ],
+)
+def test_figures_that_cannot_be_averaged_are_refused(figures, message):
+    """The error names the task and the figure."""
+    task = regression(name="mine")
+    task.validation_step = lambda _model, _batch: figures
+    with pytest.raises(TaskError, match=f"mine: .*{message}"):
+        validate(task, linear_model(), ResidentData(task, 8, CPU), 0)
+
+
+@pytest.mark.parametrize("factory", [on_shared_backbone, on_shared_memory])
+def test_what_models_share_is_never_trained_itself(factory):
+    """Each has a copy; the tensors that a user made, statistics of batch norm included, stay as they were."""
+    task = regression(model_factory=factory())
+    original = task.build_model()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    run(make_array(task, ResidentData(task, 8, CPU)), [Hyperparameters(0.05), Hyperparameters(0.1)])
+    shared = {"weight"} if factory is on_shared_memory else {name for name in before if name.startswith("0.")}
+    assert all(torch.equal(original.state_dict()[name], before[name]) for name in shared)
+    models = Models(task, CPU)
+    one, other = models.build(0), models.build(0)
+    assert not share_tensors(one, other)
+    assert not share_tensors(one, original)
+
+
+def test_models_that_share_nothing_are_trained_as_they_were_made():
+    """Not copied: what a model's hooks refer to would stay the original."""
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 1)
+            self.body.register_forward_hook(lambda _module, _inputs, outputs: self.keep(outputs))
+
+        def keep(self, outputs):
+            self.kept = outputs
+
+        def forward(self, inputs):
+            self.body(inputs)
+            return self.head(self.kept)
+
+    task = regression(model_factory=Watched)
+    results = run(make_array(task, ResidentData(task, 8, CPU)), [Hyperparameters(0.05)])[0]
+    assert results[-1].valid_loss < results[0].valid_loss
+
+
+def test_a_shared_part_that_cannot_be_copied_is_refused():
+    """With the reason, and the way out."""
+
+    class Unique(nn.Linear):
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot pickle '_thread.lock' object")
+
+    part = Unique(3, 3).requires_grad_(False)
+    task = regression(model_factory=lambda: nn.Sequential(part, nn.Linear(3, 1)), name="mine")
+    with pytest.raises(
+        TaskError, match=r"mine: .* share .*_thread.lock.*; make all of it inside of build_model"
+    ):
+        build_model(task, 0, CPU)
 
 
 @pytest.mark.parametrize("kind", KINDS)

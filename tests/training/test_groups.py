@@ -244,7 +244,7 @@ def test_a_lane_trains_as_pytorchs_parameter_groups_and_scheduler_do(kind):
             losses.append(loss.item())
             if clock == "step" and len(losses) + epoch * data.steps_per_epoch < 48:
                 scheduler.step()
-        valid_loss = validate(task, model, data)[0]
+        valid_loss = validate(task, model, data, 0)[0]
         if clock == "epoch":
             scheduler.step(*([valid_loss] if kind == "ReduceLROnPlateau" else []))
         expected.append((np.mean(losses), valid_loss))

@@ -114,7 +114,7 @@ def train_plainly(task, data, name, lr):
 
             losses.append(optimizer.step(closure).item())
             scheduler.step()
-        curve.append((sum(losses) / len(losses), validate(task, model, data)[0]))
+        curve.append((sum(losses) / len(losses), validate(task, model, data, 0)[0]))
     return curve
 
 

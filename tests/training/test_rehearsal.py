@@ -250,6 +250,40 @@ def test_an_optimizer_that_cannot_take_the_gradients_is_told():
     rehearsed(task, "SGD")
 
 
+def test_the_clipping_of_the_gradient_is_tried():
+    """Sparse gradients, which SGD can take, have no norm."""
+
+    def factory():
+        return nn.Sequential(nn.Embedding(5, 1, sparse=True), nn.Flatten(1), nn.Linear(3, 1))
+
+    numbers = torch.randint(5, (64, 3), generator=torch.Generator().manual_seed(0)), regression_data()[1]
+    options = {"model_factory": factory, "train": numbers, "valid": numbers}
+    rehearsed(regression(**options), "SGD")
+    assert "computing the gradient failed" in refusal(regression(**options, clip_norm=1.0))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "LBFGS"])
+def test_a_whole_update_is_tried(optimizer):
+    """All batches that accumulate; by L-BFGS several times."""
+    seen = []
+
+    def step(model, batch):
+        seen.append(batch[0].sum().item())
+        return MSE(model(batch[0]), batch[1])
+
+    rehearsed(regression(training_step=step, accumulate=3), optimizer)
+    assert len(set(seen)) == 3
+    assert (len(seen) > 6) == (optimizer == "LBFGS")
+
+
+def test_a_backbone_that_models_share_is_left_as_it_is():
+    """Frozen layers may be shared; their statistics do not come from a rehearsal."""
+    backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).requires_grad_(False)
+    before = copy.deepcopy(backbone.state_dict())
+    rehearsed(regression(model_factory=lambda: nn.Sequential(backbone, nn.Linear(4, 1))))
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
 def test_groups_that_match_nothing_are_told():
     """The pattern is compared with the model's names."""
     point = Hyperparameters(0.1, lr_scales={"wieght": 0.5})
