@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lrsearch.parameters import Choice as Choice
     from lrsearch.parameters import Range as Range
     from lrsearch.schedules.own import schedule as schedule
+    from lrsearch.tasks.datasets import DatasetSplit as DatasetSplit
     from lrsearch.tasks.task import Split as Split
     from lrsearch.tasks.task import Splits as Splits
     from lrsearch.tasks.task import Task as Task
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 # Loaded when first asked for: the command line starts without torch and Optuna.
 _HOMES = {
     "BudgetSpentError": "lrsearch.errors",
+    "DatasetSplit": "lrsearch.tasks.datasets",
     "Choice": "lrsearch.parameters",
     "Range": "lrsearch.parameters",
     "Result": "lrsearch.api.result",

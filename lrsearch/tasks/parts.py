@@ -115,7 +115,7 @@ def _tensor_split(name: str, pair: Pair) -> Split:
     try:
         return Split(*pair)
     except InputError as error:
-        raise TaskError(f"{name}: {error}") from error
+        raise TaskError(f"{name}: {error}") from None
 
 
 def _dataset_split(
@@ -124,7 +124,7 @@ def _dataset_split(
     try:
         return DatasetSplit(dataset, collate, num_workers, resident)
     except InputError as error:
-        raise TaskError(f"{name}: {error}") from error
+        raise TaskError(f"{name}: {error}") from None
 
 
 def _check_parts(model_factory: Any, loss: Any, training_step: Any) -> None:

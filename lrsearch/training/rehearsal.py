@@ -33,6 +33,11 @@ _BROADCAST = "Using a target size"  # torch's warning: shapes differ, so that th
 _METHODS = ("prepare", "forward", "loss", "training_step", "validation_step", "build_model")
 # What torch says, and what then to look at; the first that fits is given.
 _HINTS = {
+    "'(tuple|list|dict)' object has no attribute|not (tuple|list|dict)$": (
+        "the model returns several things: take the one that counts in loss(outputs, targets), or in forward"
+    ),
+    "more than 1 value per channel": "batch norm needs at least two examples in a batch: raise batch_size",
+    "multi-target": "class numbers have the shape [examples]: targets.squeeze(1)",
     "same device|expected device|torch.cuda.*weight type|weight type.*torch.cuda": (
         "tensors lie on different devices: make your own with device=inputs.device, and keep those of the "
         "model as parameters or buffers (register_buffer), which move with it"

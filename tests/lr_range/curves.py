@@ -47,3 +47,10 @@ def synthetic(losses, growth, noise=0.0, seeds=3, seed=0):
 def exponential(steps=200, low=1e-6, high=10.0):
     """Return exponential growth over the default range."""
     return Growth(EXPONENTIAL, low, high, steps)
+
+
+def unstable(lrs):
+    """Return losses that fall, spike at lr 0.17 as high as they began, come back, and fall a bit further."""
+    spike = 24 * np.exp(-((np.log(lrs / 0.17) / 0.12) ** 2))
+    with np.errstate(over="ignore"):
+        return Valley(27.0, 1.5, fall=2.5e-3, rise=2.0, width=1.2).losses(lrs) + spike

@@ -19,7 +19,7 @@ from lrsearch.lr_range import (
     suggestions,
     widened,
 )
-from tests.lr_range.curves import Valley, exponential, synthetic
+from tests.lr_range.curves import Valley, exponential, synthetic, unstable
 from tests.lr_range.test_zones import valleys
 
 
@@ -143,6 +143,31 @@ def test_one_lane_of_three_that_diverges_early_is_outvoted():
     assert suggested.lr == pytest.approx(whole.lr, rel=0.5)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_no_rule_suggests_the_way_back_from_an_instability(noise):
+    """It is steeper than the descent before."""
+    test = synthetic(unstable, exponential(), noise)
+    suggested, falling = suggestions(test), find_zones(test).falling
+    assert by_rule(suggested)["steepest"] == pytest.approx(2.5e-3, rel=0.5)
+    assert all(falling.low <= lr <= falling.high for rule in suggested.rules for lr in rule.lrs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    valley=valleys,
+    low=st.floats(-5, -1).map(lambda exponent: 10**exponent),
+    noise=st.floats(0, 0.3),
+    seed=st.integers(0, 2**16),
+)
+def test_every_rate_lies_within_the_test_and_the_interval(valley, low, noise, seed):
+    """Wherever the test begins: a tenth of a lowest near the beginning would lie below it."""
+    test = synthetic(valley.losses, exponential(low=low), noise, seed=seed)
+    suggested = suggestions(test)
+    for lr in (lr for rule in suggested.rules for lr in (rule.lr, *rule.lrs, suggested.lr)):
+        assert test.growth.low * (1 - 1e-9) <= suggested.interval.low * (1 - 1e-9) <= lr
+        assert lr <= suggested.interval.high * (1 + 1e-9) <= test.growth.high
+
+
 def test_widening_is_a_factor_to_both_sides():
     """As it is stated where the bounds of a search are printed."""
     assert widened(LrInterval(0.03, 0.3), 3.0) == LrInterval(0.03 / 3, 0.3 * 3)
@@ -156,6 +181,6 @@ def test_no_curve_breaks_the_rules(losses, seed):
     suggested = suggestions(test)
     assert np.isfinite(smoothed_curves(test).lanes).all()
     for rule in suggested.rules:
-        assert 1e-6 / 10 <= rule.lr <= 10.0
+        assert 1e-6 * (1 - 1e-9) <= rule.lr <= 10.0
     if suggested.interval is not None:
         assert 1e-6 * (1 - 1e-9) <= suggested.interval.low < suggested.interval.high <= 10.0

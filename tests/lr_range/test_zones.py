@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.errors import InputError
-from lrsearch.lr_range import GROWTHS, LINEAR, Growth, find_zones, zoomed
-from tests.lr_range.curves import Valley, exponential, synthetic
+from lrsearch.lr_range import GROWTHS, LINEAR, Growth, RangeTest, find_zones, lane_curve, zoomed
+from tests.lr_range.curves import Valley, exponential, synthetic, unstable
 
 valleys = st.builds(
     Valley,
@@ -81,10 +81,64 @@ def test_a_first_update_that_does_nearly_all_falls_from_the_first_step():
 
 def test_a_loss_that_only_rises_asks_for_a_smaller_min():
     """And says what else may be at fault."""
-    zones = find_zones(synthetic(Valley(fall=1e-12, rise=1e-3, width=0.1).losses, exponential(), 0.05))
+    zones = find_zones(synthetic(Valley(fall=1e-12, rise=1e-5, width=0.1).losses, exponential(), 0.05))
     assert zones.falling is None
     assert zones.rising.high > zones.limit
-    assert "--min 1e-07" in zones.hints[0]
+    [hint] = zones.hints
+    assert f"--min {zones.limit / 1000:.3g} (in Python low={zones.limit / 1000:.3g})" in hint
+    assert "at fault" in hint
+
+
+def test_a_test_that_ends_before_the_loss_can_fall_asks_for_a_larger_max():
+    """Before it suspects the model, which is healthy: with a larger one, the same loss falls."""
+    growth = exponential(high=1e-3)
+    [hint] = find_zones(synthetic(Valley(fall=0.05).losses, growth, 0.1)).hints
+    assert hint.startswith("the loss has not fallen up to lr 0.001: raise the largest learning rate, such as")
+    assert "--max 10 (in Python high=10)" in hint
+    assert hint.index("--max") < hint.index("at fault")
+    assert find_zones(synthetic(Valley(fall=0.05).losses, exponential(), 0.1)).falling is not None
+
+
+def test_a_fall_that_noise_hides_asks_for_less_noise():
+    """Beginning lower would not show it: the rise is four decades above the first rate."""
+
+    def losses(lrs):
+        return 1.15 - 0.1 / (1 + 1e-3 / lrs) + np.where(lrs > 0.03, 5.0, 0.0)
+
+    [hint] = find_zones(synthetic(losses, exponential(), 0.3)).hints
+    assert hint.startswith("the loss rises from lr 0.0")
+    assert "larger batches" in hint
+    assert "--min" not in hint
+    slower = find_zones(synthetic(losses, exponential(1000, high=0.1), 0.3, seeds=10))
+    assert 1e-5 < slower.falling.low < slower.falling.high < 0.04
+
+
+def test_a_slow_fall_in_noise_is_found_by_smoothing_more():
+    """Its losses scatter by as much as they fall; over many decades, chance does not do that."""
+
+    def losses(lrs):
+        return 1.2 - 0.4 / (1 + 1e-3 / lrs) + np.where(lrs > 0.5, 5.0, 0.0)
+
+    found = [find_zones(synthetic(losses, exponential(), 0.35, seed=seed)).falling for seed in range(20)]
+    assert sum(falling is not None for falling in found) >= 12
+    assert all(1e-6 < falling.low < falling.high < 0.6 for falling in found if falling is not None)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_falling_zone_ends_where_the_loss_first_rises_for_certain(noise):
+    """The descent behind an instability is the way back from it, though it goes lower."""
+    zones = find_zones(synthetic(unstable, exponential(), noise))
+    assert zones.falling.low < 2.5e-3 < zones.falling.high < zones.limit < 0.17
+    assert (zones.rising.low, zones.hints) == (zones.falling.high, ())
+
+
+def test_a_loss_that_comes_back_from_its_first_update_does_not_fall():
+    """An update that was too large lifts it above the untrained loss, to which it only returns."""
+    growth = exponential(low=1.0)
+    losses = 1.4 + np.geomspace(2.0, 1e-3, 200) + 0.02 * np.random.default_rng(0).standard_normal(200)
+    zones = find_zones(RangeTest("digits-mlp", growth, (lane_curve(0, 1.4, losses.tolist()),)))
+    assert zones.falling is None
+    assert "begin lower" in zones.hints[0]
 
 
 def test_a_lane_that_diverges_shows_a_rising_zone():

@@ -23,8 +23,8 @@ def marks(panel):
     return {mark.label: mark for mark in panel.marks}
 
 
-def test_the_first_panel_shows_seeds_mean_zones_and_suggestions():
-    """Each suggestion is labelled with its rate, and lies on the mean curve."""
+def test_the_first_panel_shows_seeds_median_zones_and_suggestions():
+    """Each suggestion is labelled with its rate, and lies on the median curve."""
     test = complete()
     panel, suggested, zones = range_test_picture(test).panels[0], suggestions(test), find_zones(test)
     assert [len(line.x) for line in panel.lines[:-1]] == [len(lane.losses) for lane in test.lanes]
@@ -132,8 +132,10 @@ def test_an_image_is_the_same_every_time(tmp_path):
 
 @pytest.mark.parametrize("name", ["plot.pdf", "plot", "html"])
 def test_other_endings_are_refused(name, tmp_path):
-    """With those that exist."""
-    with pytest.raises(InputError, match=rf"\.html, \.png and \.svg, but got '{name}'"):
+    """With those that exist, in words that fit the command line and Python."""
+    with pytest.raises(
+        InputError, match=rf"^pictures are written as \.html, \.png and \.svg, but got '{name}'"
+    ):
         write_figure(complete(), tmp_path / name)
 
 

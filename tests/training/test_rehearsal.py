@@ -174,6 +174,14 @@ class OnMeta(nn.Module):
         return self.layer(inputs) + torch.ones(1, device="meta")
 
 
+class Several(nn.Linear):
+    """A model that returns a pair."""
+
+    def forward(self, inputs):
+        """Return outputs and inputs."""
+        return super().forward(inputs), inputs
+
+
 def class_numbers(classes):
     """Return inputs and class numbers."""
     return regression_data()[0], torch.arange(64) % classes
@@ -210,8 +218,20 @@ def class_numbers(classes):
             {"loss": lambda outputs, targets: outputs["logits"].mean() + targets},
             ["loss() failed: IndexError", "test_rehearsal.py", "in <lambda>"],
         ),
+        (
+            {"model_factory": lambda: Several(3, 1)},
+            ["loss() failed", "the model returns several things"],
+        ),
+        (
+            {
+                "model_factory": lambda: nn.Linear(3, 5),
+                "loss": nn.CrossEntropyLoss(),
+                "train": (regression_data()[0], (torch.arange(64) % 5).unsqueeze(1)),
+            },
+            ["loss() failed", "targets.squeeze(1)"],
+        ),
     ],
-    ids=["devices", "dtypes", "classes", "shapes", "broadcast", "anything"],
+    ids=["devices", "dtypes", "classes", "shapes", "broadcast", "anything", "several", "column"],
 )
 def test_what_torch_says_is_put_into_words(options, told):
     """The method, torch's message in a line, what to look at, and the batch's shapes."""
