@@ -56,8 +56,8 @@ def length(tree: Tree) -> int:
         if not isinstance(leaf, Tensor):
             raise InputError(
                 "inputs and targets must be tensors, or tuples, lists or dicts of them, but got a "
-                f"{type(leaf).__name__}; torch.as_tensor(...) makes a tensor of an array, and data sets go into "
-                "Task.from_datasets(...), or into lrsearch.DatasetSplit(...) in a task of your own"
+                f"{type(leaf).__name__}; torch.as_tensor(...) makes a tensor of an array, and data sets go "
+                "into Task.from_datasets(...), or into lrsearch.DatasetSplit(...) in a task of your own"
             )
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in tensors}
     if len(lengths) != 1:

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -234,3 +235,41 @@ def test_a_result_says_itself_in_two_lines():
     result = search()
     assert repr(result).startswith(f"Study {result.spec.name}: best trial {result.trial} of 4")
     assert math.isfinite(result.value)
+
+
+POWER = (
+    "import lrsearch\n@lrsearch.schedule(power=lrsearch.Range(0.3, 3.0))\n"
+    "def fade(progress, power):\n    return (1 - progress) ** power\n"
+)
+
+
+@pytest.fixture
+def _no_own_schedules(monkeypatch):
+    """Forget afterwards what was declared."""
+    monkeypatch.setattr("lrsearch.schedules.kinds._registered", {})
+
+
+@pytest.mark.usefixtures("_no_own_schedules")
+def test_a_result_outlives_a_change_of_its_schedules_code():
+    """In a notebook the file is edited and searched again; the first result still builds what it found."""
+    Path("edited.py").write_text(POWER)
+    first = search(kinds=["edited.py:fade"])
+    code, lrs = first.code(), first.schedule().lrs(np.arange(16.0))
+    Path("edited.py").write_text(POWER.replace("power", "p"))
+    second = search(kinds=["edited.py:fade"])
+    assert list(second.best.knobs) == ["p"]
+    assert first.code() == code
+    np.testing.assert_array_equal(first.schedule().lrs(np.arange(16.0)), lrs)
+    assert first.build(linear())[1].schedule == first.schedule()
+    assert repr(first).count("edited.py:fade(power") == 1
+
+
+@pytest.mark.usefixtures("_no_own_schedules")
+def test_a_study_is_not_gone_on_with_when_its_schedule_has_gained_a_parameter():
+    """The stored trials have no value for it."""
+    Path("gaining.py").write_text(POWER)
+    search(name="mine", kinds=["gaining.py:fade"], trials=2)
+    Path("gaining.py").write_text(POWER.replace("3.0)", "3.0), end=0.1").replace("power):", "power, end):"))
+    with pytest.raises(StudyConflictError, match=r"gaining\.py:fade has gained end since study 'mine' began"):
+        search(name="mine", kinds=["gaining.py:fade"], trials=4)
+    search(name="new", kinds=["gaining.py:fade"], trials=2)

@@ -146,3 +146,32 @@ def test_a_file_that_cannot_be_imported_shows_the_users_own_frames(change, words
     assert "net.py" in outcome.err
     assert "importlib" not in outcome.err
     assert "lrsearch/" not in outcome.err
+
+
+@pytest.mark.parametrize("change", ["a parameter more", "a parameter less", "another name"])
+@pytest.mark.parametrize("by", ["name", "file"])
+def test_a_schedule_that_has_changed_since_its_study_was_stored_is_told(change, by, monkeypatch):
+    """Instead of a search with values that its trials do not have; what is stored can still be shown."""
+    monkeypatch.setattr("lrsearch.schedules.kinds._registered", {})
+    now = {"a parameter more": ("a=1.0, b=1.0", "a, b"), "a parameter less": ("", "")}
+
+    def write(arguments, parameters):
+        head = f"import lrsearch\n@lrsearch.schedule({arguments})\ndef fade(progress, {parameters}):"
+        Path("changing.py").write_text(f"{head} return 1 - progress\n")
+
+    write("a=1.0", "a")
+    head = 'task = "digits-mlp"\ntrials = 1\nepochs = 1\n[space]\n'
+    Path("own.toml").write_text(f'{head}kinds = ["changing.py:fade"]\n')
+    allow = ("--allow-task", "changing.py:fade")
+    succeed("optimize", "own.toml", *allow)
+    write(*now.get(change, ("b=1.0", "b")))
+    message = refused("optimize", "own" if by == "name" else "own.toml", "--trials", 2, *allow)
+    gained = "has gained b" if change != "a parameter less" else ""
+    lost = "has lost a" if change != "a parameter more" else ""
+    words = " and ".join(filter(None, [gained, lost]))
+    assert f"the schedule changing.py:fade {words} since study 'own' began" in message
+    assert "--name NEW" in message
+    assert "2 of 2" in succeed("optimize", "own.toml", "--name", "new", "--trials", 2, *allow).out
+    monkeypatch.setattr("lrsearch.schedules.kinds._registered", {})
+    for command in ("show", "best", "trials"):
+        assert "changing.py:fade" in succeed(command, "own").out
