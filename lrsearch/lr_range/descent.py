@@ -8,6 +8,7 @@ from lrsearch.lr_range.curve import Array, RangeTest
 from lrsearch.lr_range.smoothing import BANDWIDTHS, SmoothedCurves, smoothed
 
 SIGNIFICANCE = 5  # standard errors that a difference must exceed; the lowest of many points lies 2 to 3 below
+OF_ANY_TWO = 6  # standard errors by which a point must lie above any other before it: there are many pairs
 NOTICEABLE = 2  # standard errors by which the loss has fallen where its fall is said to begin
 RELATIVE_SIGNIFICANCE = 1e-3  # part of the loss that it must exceed besides
 EDGE = 0.1  # part of the descent after which the loss is said to fall, and before which to be at its lowest
@@ -66,12 +67,12 @@ def find_rise(test: RangeTest, curves: SmoothedCurves) -> int | None:
     """
     losses = np.array([_untrained(test), *curves.median])
     noise = np.array([curves.scatter, *curves.noise])
+    certain = losses - losses[:, None] > _certain(curves, np.hypot(noise, noise[:, None]), OF_ANY_TWO)
     lowest = np.minimum.accumulate(losses)
-    at_lowest = np.array([int(np.argmin(losses[: point + 1])) for point in range(len(losses))])
     descents = _start_level(test, curves) - lowest
     descents = np.where(descents < EDGE * descents[-1], descents[-1], descents)
-    least = np.maximum(CONSIDERABLE * descents, _certain(curves, np.hypot(noise, noise[at_lowest])))
-    risen = np.flatnonzero(losses - lowest > least)
+    # Above any point before it for certain: the lowest may be one that is known badly.
+    risen = np.flatnonzero(np.triu(certain).any(axis=0) & (losses - lowest > CONSIDERABLE * descents))
     if risen.size:
         return int(risen[0]) - 1
     return len(curves.lrs) - 1 if any(lane.diverged for lane in test.lanes) else None
@@ -102,11 +103,11 @@ def _untrained(test: RangeTest) -> float:
 
 def _significant(curves: SmoothedCurves, point: int) -> Array:
     """Return the difference between a point and every other that chance alone does not make."""
-    return _certain(curves, np.hypot(curves.noise, curves.noise[point]))
+    return _certain(curves, np.hypot(curves.noise, curves.noise[point]), SIGNIFICANCE)
 
 
-def _certain(curves: SmoothedCurves, noise: Array) -> Array:
-    return np.asarray(np.maximum(SIGNIFICANCE * noise, RELATIVE_SIGNIFICANCE * abs(curves.median[0])))
+def _certain(curves: SmoothedCurves, noise: Array, significance: float) -> Array:
+    return np.asarray(np.maximum(significance * noise, RELATIVE_SIGNIFICANCE * abs(curves.median[0])))
 
 
 def _last_at_least(losses: Array, level: float) -> int:

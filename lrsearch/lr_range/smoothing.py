@@ -68,12 +68,13 @@ def cut_off(lane: LaneCurve) -> float:
     """Return the loss at which a curve is cut off: little above its beginning.
 
     Higher, and the smoothing would carry an explosion back to where the loss is lowest. Not so low that it
-    hides a rise: as far above the beginning as the losses scatter there.
+    hides a rise: above what the losses at the beginning differ by.
     """
     first = (lane.untrained_loss, *lane.losses[:BEGINNING])
     beginning = max(first)
     descent = beginning - min(lane.untrained_loss, *lane.losses, math.inf)
-    return beginning + max(CUT_OFF * descent, beginning - min(first), LEAST_CUT_OFF * abs(beginning))
+    differ = min(2 * (beginning - min(first)), descent)
+    return beginning + max(CUT_OFF * descent, differ, LEAST_CUT_OFF * abs(beginning))
 
 
 def _log_bandwidth(growth: Growth, bandwidth: float) -> float:

@@ -68,7 +68,7 @@ def check_figure_path(path: Path) -> None:
     """
     if path.suffix.lower() not in (PAGE, *IMAGES):
         raise InputError(
-            f"pictures are written as .html, .png and .svg, but got {path.name!r}; choose one of these endings"
+            f"pictures are written as .html, .png and .svg, but got {path.name!r}; choose one of these"
         )
     if not path.parent.is_dir():
         raise InputError(f"a picture needs a folder that exists, but there is no {path.parent}")

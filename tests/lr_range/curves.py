@@ -50,7 +50,7 @@ def exponential(steps=200, low=1e-6, high=10.0):
 
 
 def unstable(lrs):
-    """Return losses that fall, spike at lr 0.17 as high as they began, come back, and fall a bit further."""
+    """Return losses that fall, spike at lr 0.17 nearly as high as they began, and come back to below."""
+    fall = Valley(27.0, 2.5, fall=2.5e-3, rise=3.0, width=1.2).losses(lrs)
     spike = 24 * np.exp(-((np.log(lrs / 0.17) / 0.12) ** 2))
-    with np.errstate(over="ignore"):
-        return Valley(27.0, 1.5, fall=2.5e-3, rise=2.0, width=1.2).losses(lrs) + spike
+    return fall + spike - 1.5 / (1 + (0.2 / lrs) ** 8)

@@ -33,7 +33,7 @@ def test_a_constant_loss_is_smoothed_to_itself(kind, level, steps):
 
 
 def test_smoothing_does_not_lag():
-    """The median of a straight line is the line; a one-sided average would show it shifted to larger rates."""
+    """A straight line stays the line; a one-sided average would show it shifted to larger rates."""
     growth = exponential(200)
     curves = smoothed_curves(synthetic(lambda lrs: -np.log10(lrs), growth, seeds=1))
     inner = slice(50, 150)
@@ -94,5 +94,5 @@ def test_one_seed_that_explodes_does_not_move_the_median():
     exploding = RangeTest("digits-mlp", exponential(), (lanes[0], LaneCurve(1, 2.3, tuple(spike)), lanes[2]))
     whole, found = find_zones(synthetic(Valley().losses, exponential(), 0.05)), find_zones(exploding)
     assert found.falling.low == pytest.approx(whole.falling.low, rel=0.2)
-    assert found.falling.high == pytest.approx(whole.falling.high, rel=0.5)
+    assert 1 / 2 < found.falling.high / whole.falling.high < 2
     assert found.limit == pytest.approx(whole.limit, rel=0.2)

@@ -164,8 +164,8 @@ def test_every_rate_lies_within_the_test_and_the_interval(valley, low, noise, se
     test = synthetic(valley.losses, exponential(low=low), noise, seed=seed)
     suggested = suggestions(test)
     for lr in (lr for rule in suggested.rules for lr in (rule.lr, *rule.lrs, suggested.lr)):
-        assert test.growth.low * (1 - 1e-9) <= suggested.interval.low * (1 - 1e-9) <= lr
-        assert lr <= suggested.interval.high * (1 + 1e-9) <= test.growth.high
+        assert test.growth.low * (1 - 1e-9) <= suggested.interval.low <= lr * (1 + 1e-9)
+        assert lr * (1 - 1e-9) <= suggested.interval.high <= test.growth.high
 
 
 def test_widening_is_a_factor_to_both_sides():

@@ -133,7 +133,7 @@ def test_rprop_does_not_follow_its_learning_rate_and_all_others_do():
 
 
 def weight_after(name, later_lr):
-    """Return a weight after three updates with one gradient; ASGD uses a rate one update later than others."""
+    """Return a weight after three updates with one gradient; ASGD uses a rate one update late."""
     weight = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = build_optimizer(name, [weight], 0.1, {})
 
