@@ -99,8 +99,8 @@ class Search:
             raise StudyConflictError(
                 f"the task {spec.task!r} has changed since study {spec.name!r} began: its untrained "
                 f"validation loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not be "
-                "compared with the stored ones. Start another study: --name NEW. Data that are drawn at random "
-                "need a seed: torch.Generator().manual_seed(0)"
+                "compared with the stored ones. Start another study: --name NEW. Data that are drawn at "
+                "random need a seed: torch.Generator().manual_seed(0)"
             )
 
     @property
