@@ -14,6 +14,7 @@ from lrsearch.errors import BudgetSpentError, DatabaseLostError, InputError, Lrs
 from lrsearch.results import Outcome, in_one_line
 from lrsearch.service.trial_files import (
     REPORT_FILE,
+    TERMINATED,
     TRIAL_FILE,
     Assignment,
     Report,
@@ -201,14 +202,16 @@ class FileConnection:
         self._end(state=Outcome.FAIL.value, reason=reason)
 
     def complete(self) -> None:
-        """Leave the rest to the worker.
+        """Write that the trial is complete, whatever the process comes to afterwards.
 
         Raises:
             InputError: if nothing was reported.
         """
+        if self._epoch:
+            self._end(state=Outcome.COMPLETE.value)
+            return
         self._end()
-        if not self._epoch:
-            raise InputError("no epoch was reported; call t.report(epoch, valid_loss) after every epoch")
+        raise InputError("no epoch was reported; call t.report(epoch, valid_loss) after every epoch")
 
     def release(self) -> None:
         """Leave the rest to the worker, which sees the exit code."""
@@ -222,7 +225,7 @@ class FileConnection:
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         if not asked_to_stop(self._report_file):
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(TERMINATED)
         self._asked, self._stop = True, "the worker asked the script to stop"
         raise TrialPruned(self._stop)
 

@@ -11,7 +11,7 @@ from lrsearch.api.connections import Connection, TrialPruned, connect
 from lrsearch.errors import InputError, UnknownNameError
 from lrsearch.results import in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule
-from lrsearch.service.trial_files import Assignment
+from lrsearch.service.trial_files import TERMINATED, Assignment
 
 if TYPE_CHECKING:
     from torch import nn
@@ -164,7 +164,8 @@ def trial(
 
     Leaving the block normally makes the trial COMPLETE, with the last reported loss as its value, after
     however many epochs. :class:`TrialPruned` ends the block and the trial, and goes no further. Any other
-    exception makes it FAIL and goes on; KeyboardInterrupt and SystemExit give the trial back instead.
+    exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt and
+    ``sys.exit()`` give the trial back instead.
     Inside ``lrsearch worker --command`` the trial is the worker's, whatever the arguments say.
 
     Args:
@@ -188,6 +189,12 @@ def trial(
         connection.prune()
     except Exception as error:
         connection.fail(in_one_line(error))
+        raise
+    except SystemExit as left:
+        if left.code not in {None, 0, TERMINATED}:
+            connection.fail(f"exit code {left.code}")
+        else:
+            connection.release()
         raise
     except BaseException:
         connection.release()

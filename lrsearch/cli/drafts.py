@@ -70,6 +70,8 @@ def find_draft(database: "Database", file_or_study: str | None, overrides: Mappi
         spec = spec_from(content, source, overrides)
     elif wanted in shipped:
         source, spec = str(shipped[wanted]), read_spec(shipped[wanted], overrides)
+    elif Path(wanted).is_dir():
+        raise SpecError(f"{wanted!r} is a folder; name a study file, such as {Path(wanted) / 'study.toml'}")
     elif is_reference(wanted):
         raise SpecError(f"{wanted!r} is no study; to train it as a task: --task {wanted}")
     else:

@@ -153,7 +153,7 @@ def _with_range_test(
         display.note(f"study {spec.name!r} exists and keeps its bounds; the range test is left out")
         return with_stored_bounds(database, spec)
     test = run_with_progress(database, spec, task, RangeTestPlan())
-    for line in ("range test", *range_test_lines(test)):
+    for line in range_test_lines(test):
         display.note(line)
     spec = with_range_test(spec, test)
     display.note(

@@ -59,7 +59,7 @@ def range_test(
         bool, typer.Option("--zoom", help="Test the zone in which the loss falls again, more slowly.")
     ] = False,
     stored: Annotated[
-        bool, typer.Option("--stored", help="Show the task's newest stored test instead of running one.")
+        bool, typer.Option("--stored", help="Show the newest stored test of task and optimizer instead.")
     ] = False,
     plot: Annotated[
         Path | None,
@@ -79,10 +79,10 @@ def range_test(
     allowed = (*(allow_task or ()), *([task] if task else ()))
     if plot is not None:
         check_figure_path(plot)
-    with open_storage(storage, create=True) as database:
+    with open_storage(storage, create=not stored) as database:
         draft = find_draft(database, file_or_study, overrides)
         if stored:
-            test = newest(database, draft.spec.task)
+            test = newest(database, draft.spec)
         else:
             spec, loaded = complete(draft, allowed, data_dir)
             test = run_with_progress(database, spec, loaded, plan)
@@ -92,18 +92,20 @@ def range_test(
         typer.echo(f"\nDrawn: {plot}")
 
 
-def newest(database: "Database", task: str) -> "RangeTest":
-    """Return the newest stored test of a task.
+def newest(database: "Database", spec: "StudySpec") -> "RangeTest":
+    """Return the newest stored test of a study's task with its optimizer.
 
     Raises:
         UnknownNameError: if there is none.
     """
     from lrsearch.storage.range_tests import list_range_tests
 
-    records = list_range_tests(database, task)
-    if not records:
-        raise UnknownNameError("range test of task", task, {each.task for each in list_range_tests(database)})
-    return records[0].test
+    tests = [record.test for record in list_range_tests(database)]
+    for test in tests:
+        if (test.task, test.settings["optimizer"]) == (spec.task, spec.optimizer.name):
+            return test
+    known = {f"{test.task} with {test.settings['optimizer']}" for test in tests}
+    raise UnknownNameError("stored range test", f"{spec.task} with {spec.optimizer.name}", known)
 
 
 def run_with_progress(

@@ -23,7 +23,13 @@ def short(lr: float) -> str:
 def range_test_lines(test: RangeTest) -> list[str]:
     """Return a range test's growth, zones and suggestions, one line each, hints last."""
     zones, suggested = find_zones(test), suggestions(test)
-    lines = [("growth", growth_formula(test.growth)), ("seeds", _seeds(test)), ("zones", _zones(zones))]
+    what = f"{test.task} with {test.settings.get('optimizer', 'an unknown optimizer')}"
+    lines = [
+        ("range test", what),
+        ("growth", growth_formula(test.growth)),
+        ("seeds", _seeds(test)),
+        ("zones", _zones(zones)),
+    ]
     lines += _suggestion_lines(suggested)
     lines += [("hint", hint) for hint in zones.hints]
     return [f"{label:<{LABEL_WIDTH}}{text}" for label, text in lines]

@@ -20,7 +20,7 @@ from lrsearch.results import Outcome
 from lrsearch.service.external import ExternalTrial, next_trial
 from lrsearch.service.progress import EndedTrial, Progress, StopReason
 from lrsearch.service.studies import OpenStudy
-from lrsearch.service.trial_files import REPORT_FILE, TRIAL_FILE, Report, ask_to_stop, read_line
+from lrsearch.service.trial_files import REPORT_FILE, TERMINATED, TRIAL_FILE, Report, ask_to_stop, read_line
 from lrsearch.service.worker import Worker
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import LEASE_S
@@ -29,7 +29,6 @@ POLL_S = 0.1
 WAIT_S = 0.5
 GRACE_S = 10.0
 LONGEST_REASON = 500
-TERMINATED = 128 + signal.SIGTERM  # exit code of lrsearch.trial() at SIGTERM, and of shells
 STORAGE_VARIABLE = "LRSEARCH_STORAGE"  # may hold a password, and the script needs no database
 
 
@@ -84,7 +83,8 @@ class CommandWorker:
                 begun += 1
                 yield self._worker.progress([trial.shown])
                 ended = yield from self._train(trial, stop_requested)
-                yield self._worker.progress([], [ended] if ended else [])
+                if ended is not None:
+                    yield self._worker.progress([], [ended])
         yield replace(self._worker.progress([]), stopped=reason)
 
     def _reason_to_stop(self, stop_requested: Callable[[], bool]) -> StopReason | None:
@@ -121,7 +121,7 @@ class CommandWorker:
                 self._terminated = True
                 trial.release()
                 return None
-            return trial.finish(reports.failure or failure)
+            return trial.finish(reports.failure or (None if reports.complete else failure))
 
 
 class Script:
@@ -212,6 +212,7 @@ class _Reports:
         self._offset, self._lines = 0, 0
         self.failure: str | None = None
         self.stopped = False  # whether the script is to end: pruned, diverged, lost, or nonsense reported
+        self.complete = False  # whether its training is over, whatever the script comes to afterwards
         self.ended = False  # whether the script itself has said how the trial ended
 
     def read(self, *, to_end: bool = False) -> bool:
@@ -253,8 +254,12 @@ class _Reports:
             self._trial.prune()
         elif content["state"] == Outcome.FAIL.value:
             self.failure = str(content.get("reason"))
+        elif content["state"] == Outcome.COMPLETE.value:
+            self.complete = True
         else:
-            raise InputError(f"state of a report must be PRUNED or FAIL, but got {content['state']!r}")
+            raise InputError(
+                f"state of a report must be COMPLETE, PRUNED or FAIL, but got {content['state']!r}"
+            )
         self.ended = True
 
 

@@ -61,7 +61,9 @@ class RangeTestPlan:
 
     def growth_over(self, steps_per_epoch: int) -> Growth:
         """Return how the learning rate grows, for epochs of so many updates."""
-        steps = self.steps or (self.epochs * steps_per_epoch if self.epochs is not None else STEPS)
+        steps = self.steps
+        if steps is None:
+            steps = STEPS if self.epochs is None else self.epochs * steps_per_epoch
         return Growth(self.growth, self.low, self.high, steps)
 
 

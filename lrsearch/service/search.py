@@ -56,7 +56,6 @@ class Search:
         self._database, self._array, self._lane_count = database, array, lanes
         self._trained: dict[_Key, EndedTrial] = {}
         self._remember(self._history.ended)
-        self._worker.optuna_study().set_user_attr(STEPS_ATTRIBUTE, array.steps_per_epoch)
         self._check_same_task()
         self._lanes: dict[int, _Lane] = {}  # by trial
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
@@ -92,6 +91,13 @@ class Search:
             StudyConflictError: if that loss is another than when the study began.
         """
         study, loss, spec = self._worker.optuna_study(), self._array.untrained_loss, self._plan.spec
+        steps = study.user_attrs.get(STEPS_ATTRIBUTE, self._array.steps_per_epoch)
+        if steps != self._array.steps_per_epoch:
+            raise StudyConflictError(
+                f"the task {spec.task!r} has changed since study {spec.name!r} began: an epoch had {steps} "
+                f"updates and has {self._array.steps_per_epoch} now. Start another study: --name NEW"
+            )
+        study.set_user_attr(STEPS_ATTRIBUTE, steps)
         stored = study.user_attrs.get(LOSS_ATTRIBUTE)
         if stored is None:
             study.set_user_attr(LOSS_ATTRIBUTE, loss)

@@ -4,7 +4,7 @@ The worker writes the first, a JSON object. The script appends a JSON object a l
 
     {"epoch": 1, "valid_loss": 0.5}      after an epoch; further numbers are metrics
     {"steps_per_epoch": 100}             optimizer updates in an epoch; "part" names the part that they are of
-    {"state": "FAIL", "reason": "..."}   how the trial ended, where the exit code alone would not tell
+    {"state": "FAIL", "reason": "..."}   how the trial ended, whatever the exit code says
 
 Before the worker sends SIGTERM it makes a third file beside the second, by which the script knows its SIGTERM
 from those of others.
@@ -13,6 +13,7 @@ from those of others.
 import json
 import math
 import os
+import signal
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import index
@@ -28,6 +29,7 @@ from lrsearch.spec import optimizer_named
 
 TRIAL_FILE = "LRSEARCH_TRIAL_FILE"
 REPORT_FILE = "LRSEARCH_REPORT_FILE"
+TERMINATED = 128 + signal.SIGTERM  # exit code of lrsearch.trial() at SIGTERM, and of shells
 LONGEST_SHOWN = 80  # characters of a value that an error shows
 
 _COMMON = ("train_loss", "lr", "seconds")  # what an epoch has beside its validation loss and its metrics
@@ -239,7 +241,7 @@ def _load_kind(kind: str, allowed: Collection[str]) -> None:
 def _number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, bool | str):
-            return float(value)
+            return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # a list; several numbers; 401 digits
         pass
     raise InputError(f"{name} must be one number, but got {_shortened(value)}")

@@ -170,6 +170,20 @@ def test_an_interrupted_block_gives_its_trial_back(study, records, error):
     assert [(record.state, record.value) for record in records()] == [("COMPLETE", 0.25)]
 
 
+def test_a_block_left_with_an_exit_code_has_failed(study, records):
+    """As the process would have: its trial is not begun again and again."""
+    with pytest.raises(SystemExit), trial(study(trials=1)):
+        sys.exit(3)
+    assert [(record.state, record.reason) for record in records()] == [("FAIL", "exit code 3")]
+
+
+def test_a_loss_with_a_gradient_is_reported_without_a_warning(study, records):
+    """The training loss itself, as the loop has it."""
+    with trial(study(trials=1)) as t:
+        t.report(1, torch.ones((), requires_grad=True) * 2)
+    assert [record.value for record in records()] == [2.0]
+
+
 def test_a_block_without_a_report_is_an_error(study, records):
     """There is no value: the trial has failed, and the script hears what to call."""
     with pytest.raises(InputError, match=r"t.report\(epoch, valid_loss\)"), trial(study(trials=1)):

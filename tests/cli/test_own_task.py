@@ -45,6 +45,9 @@ def test_a_study_does_not_go_on_with_a_changed_model():
     message = refused("optimize", "net", "--allow-task", "net.py:task", "--trials", "3")
     assert "has changed since study 'net' began" in message
     assert "--name NEW" in message
+    Path("net.py").write_text(GOOD.replace("epochs=3", "epochs=3, accumulate=2"))
+    message = refused("optimize", "net", "--allow-task", "net.py:task", "--trials", "3")
+    assert "an epoch had 5 updates and has 2 now" in message
     Path("net.py").write_text(GOOD)
     assert "3 of 3" in succeed("optimize", "--task", "net.py:task", "--trials", "3").out
 
@@ -74,6 +77,7 @@ def test_a_study_that_only_diverges_says_what_helps():
 def test_a_task_in_the_place_of_a_study_is_pointed_out():
     """A reference is no study; the option is named."""
     assert "--task net.py:task" in refused("optimize", "net.py:task")
+    assert "is a folder" in refused("optimize", ".")
 
 
 def test_a_stored_study_imports_nothing_unasked():

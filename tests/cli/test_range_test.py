@@ -32,13 +32,17 @@ def test_it_prints_the_growth_of_the_formula():
 
 
 def test_a_stored_test_is_shown_again():
-    """The newest of its task, without training, as it was printed; of another task there is none."""
-    succeed("range-test", *SHORT)
+    """The newest of its task and optimizer, without training, as it was printed; of another there is none."""
+    elsewhere = ("--stored", "--storage", "sqlite:///elsewhere.db")
+    assert "there is no database" in refused("range-test", "--task", "digits-mlp", *elsewhere)
+    assert not Path("elsewhere.db").exists()
+    first = succeed("range-test", *SHORT).out
     second = succeed("range-test", *SHORT, "--optimizer", "Adam").out
-    assert succeed("range-test", "--task", "digits-mlp", "--stored").out == second
-    assert "unknown range test of task 'mnist-mlp'" in refused(
-        "range-test", "--task", "mnist-mlp", "--stored"
-    )
+    assert "digits-mlp with Adam" in second
+    assert succeed("range-test", "--task", "digits-mlp", "--stored").out == first
+    assert succeed("range-test", "--task", "digits-mlp", "--optimizer", "Adam", "--stored").out == second
+    message = refused("range-test", "--task", "mnist-mlp", "--stored")
+    assert "unknown stored range test 'mnist-mlp with SGD'" in message
 
 
 @pytest.mark.parametrize("ending", ["html", "png", "svg"])
@@ -58,6 +62,7 @@ def test_it_draws_a_picture(ending):
         (("--plot", "nowhere/picture.png"), "there is no nowhere"),
         (("--min", "1", "--max", "0.1"), "min = 1.0, max = 0.1"),
         (("--steps", "5"), "at least 20 steps"),
+        (("--steps", "0"), "at least 20 steps"),
         (("--seeds", "0"), "--seeds"),
         (("--optimizer", "adam"), "'Adam'"),
         (("--epochs", "1"), "--steps or --epochs"),

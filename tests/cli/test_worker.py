@@ -158,9 +158,9 @@ def test_a_worker_runs_a_script_for_one_trial(study, script):
     """A loop over trials ends clearly: the worker starts the script again for the next one."""
     loop = OWN_API.replace("with lrsearch.trial", "for _ in 'ab':\n  with lrsearch.trial")
     loop = loop.replace("\n    for", "\n      for").replace("\n        t.report", "\n        t.report")
-    why = reason(study, script(loop))
-    assert "exit code 1" in why
-    assert "BudgetSpentError: lrsearch worker runs this script once for every trial" in why
+    outcome = succeed("worker", "--study", study(trials=1), "--command", script(loop))
+    assert "BudgetSpentError: lrsearch worker runs this script once for every trial" in outcome.err
+    assert [trial["state"] for trial in trials()] == ["COMPLETE"]  # its block had ended by then
 
 
 def test_a_script_that_raises_has_failed(study, script):
@@ -195,7 +195,7 @@ except ValueError:
         ("report('epoch 1\\n'); time.sleep(60)", "but got 'epoch 1')"),
         ("report({'epoch': 1, 'loss': 0.5}); time.sleep(60)", "but got {'epoch': 1, 'loss': 0.5})"),
         ("report({'state': 'FAIL', 'reason': 'no data'})", " (no data)"),
-        ("report({'state': 'DONE'}); time.sleep(60)", "must be PRUNED or FAIL, but got 'DONE')"),
+        ("report({'state': 'DONE'}); time.sleep(60)", "must be COMPLETE, PRUNED or FAIL, but got 'DONE')"),
         ("report({'steps_per_epoch': 'many'}); time.sleep(60)", "from 1, but got 'many')"),
         (
             "report({'steps_per_epoch': 10, 'part': []}); time.sleep(60)",

@@ -32,7 +32,7 @@ def test_the_lines_name_zones_rules_consensus_spread_and_interval():
     test = complete()
     zones, suggested = find_zones(test), suggestions(test)
     lines = {line[:14].strip(): line[14:] for line in range_test_lines(test)}
-    assert list(lines) == ["growth", "seeds", "zones", *RULES, "consensus", "interval"]
+    assert list(lines) == ["range test", "growth", "seeds", "zones", *RULES, "consensus", "interval"]
     assert f"falling {short(zones.falling.low)} to {short(zones.falling.high)}" in lines["zones"]
     for rule in suggested.rules:
         assert lines[rule.rule].startswith(f"{short(rule.lr)} ")
