@@ -15,7 +15,7 @@ import optuna
 import torch
 
 from benchmarks.samplers import Found, comparison
-from lrsearch.service.optimize import prepare
+from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.service.tasks import find_task
 from lrsearch.spec import read_spec
@@ -32,8 +32,9 @@ def search(name: str, seed: int) -> Found:
     changes = {"sampler": name, "seed": seed, "first_trials": False}
     spec = resolved(read_spec(shipped_studies()["digits-tpe"], changes))
     task = find_task(spec)
+    data = load_onto_device(spec, task)
     with tempfile.TemporaryDirectory() as folder, open_database(f"sqlite:///{folder}/digits.db") as database:
-        *_, last = prepare(database, spec, task, lambda: open_study(database, spec)).run()
+        *_, last = prepare(database, spec, task, data, lambda: open_study(database, spec)).run()
     if last.best is None or last.best.result.value is None:
         raise RuntimeError(f"no trial of {name} with seed {seed} is complete")
     return Found(last.best.result.value, last.best.result.value)

@@ -17,7 +17,7 @@ from lrsearch.api.result import Result
 from lrsearch.errors import StudyStoppedError
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.wording import number
-from lrsearch.service.optimize import prepare
+from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_test, with_stored_bounds
 from lrsearch.service.search import Search
@@ -31,6 +31,7 @@ from lrsearch.storage.trials import trial_records
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
+    from lrsearch.training.data import TrainingData
 
 
 def optimize(
@@ -113,16 +114,19 @@ def optimize(
 def _searched(
     database: Database, spec: StudySpec, task: "Task", *, range_test: bool, progress: bool, trials_given: bool
 ) -> Result:
+    data = load_onto_device(spec, task)
     if range_test:
-        spec = _with_range_test(database, spec, task)
-    search = prepare(database, spec, task, lambda: open_study(database, spec, trials_given=trials_given))
+        spec = _with_range_test(database, spec, task, data)
+    search = prepare(
+        database, spec, task, data, lambda: open_study(database, spec, trials_given=trials_given)
+    )
     return _result(database, search, _run(search, progress=progress))
 
 
-def _with_range_test(database: Database, spec: StudySpec, task: "Task") -> StudySpec:
+def _with_range_test(database: Database, spec: StudySpec, task: "Task", data: "TrainingData") -> StudySpec:
     if spec.name in {record.name for record in list_studies(database)}:
         return with_stored_bounds(database, spec)
-    return with_range_test(spec, find_range(database, spec, task, RangeTestPlan()))
+    return with_range_test(spec, find_range(database, spec, task, data, RangeTestPlan()))
 
 
 def _new_name(task: str) -> str:

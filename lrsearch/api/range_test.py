@@ -18,6 +18,7 @@ from lrsearch.lr_range import (
 from lrsearch.review.range_test_figures import write_figure
 from lrsearch.review.range_test_sketch import sketch
 from lrsearch.review.range_test_wording import range_test_lines, space_lines
+from lrsearch.service.optimize import load_onto_device
 from lrsearch.service.range_test import RangeTestPlan, find_range
 from lrsearch.service.studies import resolved
 from lrsearch.spec import spec_from
@@ -115,4 +116,4 @@ def range_test(
     spec = resolved(spec_from(content, "lrsearch.range_test"), loaded)
     plan = RangeTestPlan(growth, low, high, steps, epochs, seeds, zoom)
     with database_at(storage) as database:
-        return RangeTestResult(find_range(database, spec, loaded, plan))
+        return RangeTestResult(find_range(database, spec, loaded, load_onto_device(spec, loaded), plan))

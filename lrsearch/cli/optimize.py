@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
     from lrsearch.tasks.task import Task
+    from lrsearch.training.data import TrainingData
 
 _EXAMPLES = """Search the learning rate and its schedule, or go on with a search.
 
@@ -101,9 +102,10 @@ def optimize(
         display = choose_display(quiet=quiet, log_format=log_format)
         try:
             spec, loaded = complete(draft, allowed, data_dir)
+            data = _load(spec, loaded)
             if range_test:
-                spec = _with_range_test(database, draft, spec, loaded, display)
-            last = _run(database, spec, loaded, display, trials_given=trials is not None)
+                spec = _with_range_test(database, draft, spec, loaded, data, display)
+            last = _run(database, spec, loaded, data, display, trials_given=trials is not None)
         except KeyboardInterrupt:
             _tell_interrupted(database, draft.spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -120,14 +122,28 @@ def _lanes(option: str | None) -> int | str | None:
     return int(option)
 
 
+def _load(spec: "StudySpec", task: "Task") -> "TrainingData":
+    from lrsearch.service.optimize import load_onto_device  # here, because it imports torch
+
+    return load_onto_device(spec, task)
+
+
 def _run(
-    database: "Database", spec: "StudySpec", task: "Task", display: "Display", *, trials_given: bool
+    database: "Database",
+    spec: "StudySpec",
+    task: "Task",
+    data: "TrainingData",
+    display: "Display",
+    *,
+    trials_given: bool,
 ) -> "Progress":
     from lrsearch.cli.signals import stop_on_signal
     from lrsearch.service.optimize import prepare
     from lrsearch.service.studies import open_study
 
-    search = prepare(database, spec, task, lambda: open_study(database, spec, trials_given=trials_given))
+    search = prepare(
+        database, spec, task, data, lambda: open_study(database, spec, trials_given=trials_given)
+    )
     with stop_on_signal() as stop_requested, display:
         for note in search.study.notes:
             display.note(note)
@@ -141,7 +157,12 @@ def _run(
 
 
 def _with_range_test(
-    database: "Database", draft: Draft, spec: "StudySpec", task: "Task", display: "Display"
+    database: "Database",
+    draft: Draft,
+    spec: "StudySpec",
+    task: "Task",
+    data: "TrainingData",
+    display: "Display",
 ) -> "StudySpec":
     """Return the study with the bounds and first trials that a range test suggests; a stored one as it is."""
     from lrsearch.cli.range_test import run_with_progress
@@ -152,7 +173,7 @@ def _with_range_test(
     if draft.stored:
         display.note(f"study {spec.name!r} exists and keeps its bounds; the range test is left out")
         return with_stored_bounds(database, spec)
-    test = run_with_progress(database, spec, task, RangeTestPlan())
+    test = run_with_progress(database, spec, task, data, RangeTestPlan())
     for line in range_test_lines(test):
         display.note(line)
     spec = with_range_test(spec, test)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
     from lrsearch.tasks.task import Task
+    from lrsearch.training.data import TrainingData
 
 _EXAMPLES = """Raise the learning rate step by step and suggest one from where the loss falls.
 
@@ -71,6 +72,7 @@ def range_test(
 ) -> None:
     """Raise the learning rate step by step and suggest one from where the loss falls."""
     from lrsearch.review.range_test_figures import check_figure_path, write_figure
+    from lrsearch.service.optimize import load_onto_device
     from lrsearch.service.range_test import RangeTestPlan
 
     plan = RangeTestPlan(growth, low, high, steps, epochs, seeds, zoom)
@@ -85,7 +87,7 @@ def range_test(
             test = newest(database, draft.spec)
         else:
             spec, loaded = complete(draft, allowed, data_dir)
-            test = run_with_progress(database, spec, loaded, plan)
+            test = run_with_progress(database, spec, loaded, load_onto_device(spec, loaded), plan)
     print_range_test(test)
     if plot is not None:
         write_figure(test, plot)
@@ -109,7 +111,7 @@ def newest(database: "Database", spec: "StudySpec") -> "RangeTest":
 
 
 def run_with_progress(
-    database: "Database", spec: "StudySpec", task: "Task", plan: "RangeTestPlan"
+    database: "Database", spec: "StudySpec", task: "Task", data: "TrainingData", plan: "RangeTestPlan"
 ) -> "RangeTest":
     """Run and store a range test behind a bar, where there is a terminal to draw it on."""
     from rich.console import Console
@@ -121,7 +123,7 @@ def run_with_progress(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("range test")
-        for item in run(database, spec, task, plan):
+        for item in run(database, spec, task, data, plan):
             if isinstance(item, RangeTest):
                 return item
             progress.update(bar, total=item.steps, completed=item.step, description=f"lr {item.lr:.2g}")

@@ -1,4 +1,4 @@
-"""Prepares a search: puts the task's data on the device, tries a step, chooses the trainer."""
+"""Prepares a search: puts the task's data on the device, tries an update, chooses the trainer."""
 
 import logging
 from collections.abc import Callable
@@ -20,23 +20,26 @@ from lrsearch.training.rehearsal import rehearse
 EAGER_LANES = 1  # lanes that train one after the other gain nothing, and the sampler learns from each trial
 
 
-def prepare(database: Database, spec: StudySpec, task: Task, open_study: Callable[[], OpenStudy]) -> Search:
-    """Return a search that is ready to run; the study is opened last, so that a bad task creates none.
+def prepare(
+    database: Database,
+    spec: StudySpec,
+    task: Task,
+    data: TrainingData,
+    open_study: Callable[[], OpenStudy],
+) -> Search:
+    """Return a search that is ready to run.
 
     Args:
         database: where the study is stored.
         spec: resolved.
         task: what is learned.
+        data: the task's, from :func:`load_onto_device`, which refuses a bad task before there is a study.
         open_study: creates or opens the study.
 
     Raises:
-        DeviceError: if the device does not exist.
-        DataError: if the data are missing and cannot be fetched.
-        TaskError: if the task cannot be trained with.
         StudyConflictError: if the study exists with another specification.
     """
     optuna.logging.set_verbosity(logging.WARNING)
-    data = load_onto_device(spec, task)
     array = EagerArray(
         task, data, epochs=spec.epochs or task.epochs, optimizer=spec.optimizer.name, seed=spec.seed
     )
@@ -45,7 +48,7 @@ def prepare(database: Database, spec: StudySpec, task: Task, open_study: Callabl
 
 
 def load_onto_device(spec: StudySpec, task: Task) -> TrainingData:
-    """Return a task's data on the device of a resolved specification, after a step that shows mistakes.
+    """Return a task's data on the device of a resolved specification, after an update that shows mistakes.
 
     Raises:
         DeviceError: if the device does not exist.

@@ -14,13 +14,14 @@ from lrsearch.lr_range import (
     zoomed,
 )
 from lrsearch.parameters import Range
-from lrsearch.service.optimize import load_onto_device, middle
+from lrsearch.service.optimize import middle
 from lrsearch.service.studies import stored_spec
 from lrsearch.spec import RangeTestSpec, StudySpec, optimizer_named
 from lrsearch.storage.database import Database
 from lrsearch.storage.range_tests import record_range_test
 from lrsearch.storage.studies import find_study
 from lrsearch.tasks.task import Task
+from lrsearch.training.data import TrainingData
 from lrsearch.training.range_test import RangeTestStep, run_range_test
 
 STEPS = 200
@@ -68,7 +69,7 @@ class RangeTestPlan:
 
 
 def run(
-    database: Database, spec: StudySpec, task: Task, plan: RangeTestPlan
+    database: Database, spec: StudySpec, task: Task, data: TrainingData, plan: RangeTestPlan
 ) -> Iterator[RangeTestStep | RangeTest]:
     """Run and store a range test with a study's optimizer, groups, batch size and device.
 
@@ -76,17 +77,16 @@ def run(
         database: where it is stored.
         spec: resolved; of what it searches, the optimizer's knobs and groups are taken at the middle.
         task: what is learned.
+        data: the task's, from ``load_onto_device``.
         plan: how the learning rate grows.
 
     Yields:
         each step; the last item is the test, with ``zoom`` the slower one.
 
     Raises:
-        InputError: if the task cannot be trained with, the optimizer does not follow a growing learning rate,
-            or ``zoom`` finds no falling zone.
+        InputError: if the optimizer does not follow a growing learning rate, or ``zoom`` finds no fall.
     """
     _check_follows(spec.optimizer.name)
-    data = load_onto_device(spec, task)
     point = replace(middle(spec), kind="constant", knobs={}, warmup_fraction=0.0)
     seeds = range(spec.seed, spec.seed + plan.seeds)
     growth = plan.growth_over(data.steps_per_epoch)
@@ -99,9 +99,11 @@ def run(
     yield test
 
 
-def find_range(database: Database, spec: StudySpec, task: Task, plan: RangeTestPlan) -> RangeTest:
+def find_range(
+    database: Database, spec: StudySpec, task: Task, data: TrainingData, plan: RangeTestPlan
+) -> RangeTest:
     """Run and store a range test as :func:`run` does, and return it."""
-    *_steps, test = run(database, spec, task, plan)
+    *_steps, test = run(database, spec, task, data, plan)
     if not isinstance(test, RangeTest):
         raise TypeError("a range test yields itself at the last")
     return test

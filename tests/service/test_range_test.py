@@ -9,7 +9,8 @@ import torch
 from lrsearch.errors import InputError, SpecError
 from lrsearch.lr_range import Growth, LaneCurve, RangeTest, find_zones, suggestions
 from lrsearch.search.first_trials import first_trials
-from lrsearch.service.range_test import RangeTestPlan, find_range, run, with_range_test
+from lrsearch.service.optimize import load_onto_device
+from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_test
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.spec import OPTIMIZERS, search_space, spec_from
 from lrsearch.storage.database import open_database
@@ -33,6 +34,11 @@ def synthetic(bottom=0.5, seeds=3):
 def study(**changes):
     """Return a resolved study of the digits."""
     return resolved(spec_from({**TABLE, **changes}, "test"))
+
+
+def found(database, spec, plan):
+    """Run and store a range test of the regression."""
+    return find_range(database, spec, regression(), load_onto_device(spec, regression()), plan)
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def test_a_loss_that_never_falls_bounds_no_search():
 def test_a_test_is_stored_under_the_name_of_the_study_task(database):
     """With its curve; with zoom both tests are, the slower one is returned."""
     spec = resolved(spec_from({**TABLE, "task": "line (Python object)", "batch_size": 32}, "test"))
-    test = find_range(database, spec, regression(), RangeTestPlan(steps=40, seeds=2, zoom=True))
+    test = found(database, spec, RangeTestPlan(steps=40, seeds=2, zoom=True))
     slow, fast = list_range_tests(database, "line (Python object)")
     assert slow.test == test
     assert (fast.test.growth.low, fast.test.growth.high) == (1e-6, 10.0)
@@ -106,8 +112,8 @@ def test_epochs_are_counted_in_the_task_own_updates(database):
     """Two epochs of four updates make a test of eight, which is too short to say anything."""
     spec = resolved(spec_from({**TABLE, "task": "line (Python object)", "batch_size": 32}, "test"))
     with pytest.raises(SpecError, match="at least 20 steps"):
-        list(run(database, spec, regression(), RangeTestPlan(epochs=2)))
-    test = find_range(database, spec, regression(), RangeTestPlan(epochs=6, seeds=1))
+        found(database, spec, RangeTestPlan(epochs=2))
+    test = found(database, spec, RangeTestPlan(epochs=6, seeds=1))
     assert test.growth.steps == 24
 
 
@@ -122,7 +128,7 @@ def test_an_optimizer_that_does_not_follow_the_rate_has_no_range_test(database):
     """Rprop uses it once: the curve would not depend on it, and nothing is trained or stored."""
     spec = study(optimizer={"name": "Rprop"})
     with pytest.raises(SpecError, match=r"Rprop uses it in its first update alone.*Search lr instead"):
-        find_range(database, spec, regression(), RangeTestPlan(steps=40))
+        found(database, spec, RangeTestPlan(steps=40))
     assert list_range_tests(database, spec.task) == []
 
 
