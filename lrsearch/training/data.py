@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -109,6 +110,45 @@ def read_splits(task: Task) -> Splits:
     return splits
 
 
+@dataclass(frozen=True)
+class EpochPlan:
+    """Which training examples an epoch takes, in which order.
+
+    Args:
+        task: whose data.
+        batch_size: examples per forward pass.
+        examples: of the training split.
+
+    Raises:
+        SpecError: if an update needs more examples than there are.
+    """
+
+    task: Task
+    batch_size: int
+    examples: int
+
+    def __post_init__(self) -> None:
+        if self.steps:
+            return
+        names, got = "batch_size", str(self.batch_size)
+        if self.task.accumulate > 1:
+            names, got = "batch_size x accumulate", f"{self.batch_size} x {self.task.accumulate}"
+        raise SpecError(
+            f"{names} must be at most the {self.examples} training examples of {self.task.name}, "
+            f"but got {got}"
+        )
+
+    @property
+    def steps(self) -> int:
+        """Updates in an epoch."""
+        return self.examples // (self.batch_size * self.task.accumulate)
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Return the order of an epoch's examples, without those that do not fill an update."""
+        taken = self.steps * self.batch_size * self.task.accumulate
+        return epoch_order(self.examples, seed, epoch)[:taken]
+
+
 class ResidentData:
     """All splits of a task but the test split, as stored (images as uint8), on one device.
 
@@ -129,9 +169,8 @@ class ResidentData:
         self, task: Task, batch_size: int, device: torch.device, splits: Splits | None = None
     ) -> None:
         splits = splits or read_splits(task)
-        _check_size(task, batch_size, len(splits.train))
-        self._task = task
-        self._batch_size = batch_size
+        self._task, self._batch_size = task, batch_size
+        self._epoch = EpochPlan(task, batch_size, len(splits.train))
         self._train = _resident(splits.train, device)
         self._valid = _resident(splits.valid, device)
         self.device = device
@@ -144,7 +183,7 @@ class ResidentData:
     @property
     def steps_per_epoch(self) -> int:
         """Updates in an epoch."""
-        return len(self._train) // (self._batch_size * self._task.accumulate)
+        return self._epoch.steps
 
     def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
         """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
@@ -160,7 +199,7 @@ class ResidentData:
         return _resident_validation(self._task, self._valid, _validation_rows(self._task, self._batch_size))
 
     def _batches(self, seed: int, epoch: int) -> Iterator[Batch]:
-        order = _full_updates(self, self._task, self._batch_size, len(self._train), seed, epoch)
+        order = self._epoch.order(seed, epoch)
         for gathered in torch.split(order.to(self.device), self._gathered_steps() * self._batch_size):
             inputs = self._task.prepare(rows(self._train.inputs, gathered))
             if length(inputs) != len(gathered):
@@ -198,16 +237,15 @@ class StreamedData:
         self, task: Task, batch_size: int, device: torch.device, splits: Splits | None = None
     ) -> None:
         splits = splits or read_splits(task)
-        _check_size(task, batch_size, len(splits.train))
-        self._task = task
-        self._batch_size = batch_size
+        self._task, self._batch_size = task, batch_size
+        self._epoch = EpochPlan(task, batch_size, len(splits.train))
         self._train, self._valid = splits.train, splits.valid
         self.device = device
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates in an epoch."""
-        return len(self._train) // (self._batch_size * self._task.accumulate)
+        return self._epoch.steps
 
     def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
         """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
@@ -216,7 +254,7 @@ class StreamedData:
             seed: the study's: together with the epoch it decides the order, and what is random in reading.
             epoch: epochs that the trial has trained before, from 0.
         """
-        order = _full_updates(self, self._task, self._batch_size, len(self._train), seed, epoch)
+        order = self._epoch.order(seed, epoch)
         requested = requests(order, self._batch_size, (seed, EXAMPLES, epoch))
         batches = streamed(self._task, self._train, requested, self.device)
         return _grouped(batches, self._task.accumulate)
@@ -266,26 +304,5 @@ def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _full_updates(
-    data: TrainingData, task: Task, batch_size: int, examples: int, seed: int, epoch: int
-) -> Tensor:
-    """Return the order of the examples of an epoch, without those that do not fill an update."""
-    return epoch_order(examples, seed, epoch)[: data.steps_per_epoch * batch_size * task.accumulate]
-
-
 def _validation_rows(task: Task, batch_size: int) -> int:
     return task.validation_batch_size or VALIDATION_BATCHES * batch_size
-
-
-def _check_size(task: Task, batch_size: int, examples: int) -> None:
-    if batch_size * task.accumulate <= examples:
-        return
-    if task.accumulate == 1:
-        raise SpecError(
-            f"batch_size must be at most the {examples} training examples of {task.name}, "
-            f"but got {batch_size}"
-        )
-    raise SpecError(
-        f"batch_size x accumulate must be at most the {examples} training examples of {task.name}, "
-        f"but got {batch_size} x {task.accumulate}"
-    )
