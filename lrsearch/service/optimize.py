@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import optuna
 
@@ -14,10 +15,13 @@ from lrsearch.storage.database import Database
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
 from lrsearch.training.devices import resolve_device
-from lrsearch.training.eager import EagerArray
 from lrsearch.training.rehearsal import rehearse
+from lrsearch.training.trainer import TrialSettings, create_trainer
 
-EAGER_LANES = 1  # lanes that train one after the other gain nothing, and the sampler learns from each trial
+GENERATIONS = (
+    4  # a sampler that learns from trials must see a part of the budget end before it spends the rest
+)
+BLIND_SAMPLERS = ("random", "grid", "quasi-random")  # these propose the same whatever has ended
 
 
 def prepare(
@@ -26,6 +30,7 @@ def prepare(
     task: Task,
     data: TrainingData,
     open_study: Callable[[], OpenStudy],
+    workers: int = 1,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -35,16 +40,25 @@ def prepare(
         task: what is learned.
         data: the task's, from :func:`load_onto_device`, which refuses a bad task before there is a study.
         open_study: creates or opens the study.
+        workers: processes that train the study together.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
     """
     optuna.logging.set_verbosity(logging.WARNING)
-    array = EagerArray(
-        task, data, epochs=spec.epochs or task.epochs, optimizer=spec.optimizer.name, seed=spec.seed
-    )
-    lanes = EAGER_LANES if spec.run.lanes == "auto" else spec.run.lanes
-    return Search(database, open_study(), array, lanes)
+    settings = TrialSettings(spec.epochs or task.epochs, spec.optimizer.name, spec.seed, middle(spec))
+    lanes = None if spec.run.lanes == "auto" else spec.run.lanes
+    trainer = create_trainer(task, data, settings, lanes=lanes, at_most=_lanes_at_most(spec, workers))
+    study = open_study()
+    if trainer.reason is not None:
+        study = replace(study, notes=(*study.notes, f"trials train one by one: {trainer.reason}"))
+    return Search(database, study, trainer.array, trainer.lanes)
+
+
+def _lanes_at_most(spec: StudySpec, workers: int) -> int:
+    """Return how many trials a worker may train at once without leaving the sampler blind."""
+    rounds = 1 if spec.sampler in BLIND_SAMPLERS else GENERATIONS
+    return max(1, spec.trials // (rounds * workers))
 
 
 def load_onto_device(spec: StudySpec, task: Task) -> TrainingData:

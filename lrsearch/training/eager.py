@@ -87,6 +87,12 @@ class EagerArray:
         for trial in trials:
             self._lanes.pop(trial, None)
 
+    def state_dict(self, trial: int) -> dict[str, Tensor]:
+        """Return copies of the parameters and buffers of a trial's model by name."""
+        model = self._lanes[trial].model
+        named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        return {name: tensor.detach().clone() for name, tensor in named.items()}
+
     def _run_lane(self, lane: _Lane) -> EpochResult | LaneFailure:
         try:
             with threads_for(lane.model, self._data.device):

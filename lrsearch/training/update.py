@@ -44,6 +44,12 @@ def backward(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[B
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
+def training_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    """Return what a task's ``training_step`` gives for a batch, in the task's precision."""
+    with precision(task, model):
+        return task.training_step(model, batch)
+
+
 def precision(task: Task, model: nn.Module) -> AbstractContextManager[Any]:
     """Return the context of a forward pass: bfloat16 where the task asks for ``amp`` (``torch.autocast``)."""
     if not task.amp:
@@ -78,8 +84,7 @@ def loss_method(task: Task) -> str:
 
 def _add_gradient(task: Task, model: nn.Module, batch: Batch, batches: int) -> Tensor:
     """Add a batch's part in the gradients of the mean over several, and return its loss."""
-    with precision(task, model):
-        loss = task.training_step(model, batch)
+    loss = training_loss(task, model, batch)
     _check_loss(task, loss)
     (loss if batches == 1 else loss / batches).backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
     return loss.detach()

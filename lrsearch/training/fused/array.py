@@ -1,0 +1,271 @@
+"""The fused trainer: all lanes as one model, whose parameters are stacked."""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from lrsearch.results import EpochResult, LaneFailure, in_one_line
+from lrsearch.schedules import Hyperparameters, Schedule, State
+from lrsearch.spec import optimizer_named
+from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.task import Task
+from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
+from lrsearch.training.devices import threads_for
+from lrsearch.training.eager import Models, validate
+from lrsearch.training.fused.fitting import Fit, tensors_of
+from lrsearch.training.fused.gradients import clipped, mean
+from lrsearch.training.fused.network import Shared
+from lrsearch.training.fused.optimizers import LaneSettings, stacked_optimizer
+from lrsearch.training.fused.stack import Stack
+from lrsearch.training.groups import parameter_groups
+
+
+@dataclass
+class _Lane:
+    """A trial in training; its row in the stacks is its place in the list of lanes.
+
+    Args:
+        trial: its number.
+        schedule: its learning rates.
+        state: of the schedule.
+        seed: of its weights, batch order and all other randomness.
+        arguments: of its optimizer, after lr.
+        scales: factor on lr of each trained parameter.
+        epoch: epochs trained.
+    """
+
+    trial: int
+    schedule: Schedule
+    state: State | None
+    seed: int
+    arguments: dict[str, object]
+    scales: tuple[float, ...]
+    epoch: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What lanes share that see the same batches: seed and epoch."""
+        return self.seed, self.epoch
+
+
+class FusedArray:
+    """Trains all lanes at once, with the results of ``EagerArray``.
+
+    Args:
+        task: what is learned.
+        data: the task's data on the training device.
+        fit: how the task's model is trained in lanes.
+        epochs: length of a trial's run.
+        optimizer: name of the optimizer, the same in all lanes.
+        seed: of initial weights, batch order and all other randomness, unless a trial has its own.
+        lanes: trials at once, at most.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        data: TrainingData,
+        fit: Fit,
+        *,
+        epochs: int,
+        optimizer: str,
+        seed: int,
+        lanes: int,
+    ) -> None:
+        self._task, self._data, self._fit = task, data, fit
+        self._epochs, self._seed, self._capacity = epochs, seed, lanes
+        self._optimizer_kind = optimizer_named(optimizer)
+        self._models = Models(task, data.device)
+        self._initial: dict[int, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}  # of the latest seed
+        self._model = self._models.build(seed)  # never trained: names, shapes, and what is frozen
+        self._untrained_loss = validate(task, self._model, data, seed)[0]
+        parameters, buffers = tensors_of(self._model, fit.trained)
+        self._parameters, self._buffers = Stack(parameters, lanes), Stack(buffers, lanes)
+        self._optimizer = stacked_optimizer(optimizer, list(parameters.values()), lanes)
+        self._lanes: list[_Lane] = []
+
+    @property
+    def device(self) -> str:
+        """Name of the device that trains."""
+        return str(self._data.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer updates in an epoch."""
+        return self._data.steps_per_epoch
+
+    @property
+    def untrained_loss(self) -> float:
+        """Validation loss of the model before any update."""
+        return self._untrained_loss
+
+    def start(self, trial: int, hyperparameters: Hyperparameters, seed: int | None = None) -> None:
+        """Put a trial into a free lane, untrained.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+        """
+        if len(self._lanes) >= self._capacity:
+            raise ValueError(f"all {self._capacity} lanes are taken, so trial {trial} cannot start")
+        seed = self._seed if seed is None else seed
+        scales = self._scales(hyperparameters)
+        schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
+        arguments = self._optimizer_kind.arguments(hyperparameters.optimizer)
+        parameters, buffers = self._initial_tensors(seed)
+        row = len(self._lanes)
+        self._parameters.fill(row, parameters)
+        self._buffers.fill(row, buffers)
+        self._optimizer.stack.fill(row, {})
+        self._lanes.append(_Lane(trial, schedule, schedule.start(), seed, arguments, scales))
+
+    def drop(self, trials: Collection[int]) -> None:
+        """Free the lanes of these trials."""
+        self._arrange([lane for lane in self._lanes if lane.trial not in trials])
+
+    def run_epoch(self) -> list[EpochResult | LaneFailure]:
+        """Train every lane for one epoch; if training raises, all are freed and reported as failed."""
+        if not self._lanes:
+            return []
+        started = [lane.trial for lane in self._lanes]
+        try:
+            with threads_for(self._model, self._data.device):
+                results = self._train_epoch()
+        except Exception as error:  # whatever a user's model raises fails its trials, not the study
+            failures = [LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error)) for lane in self._lanes]
+            self.drop(started)
+            return list(failures)
+        by_trial = {result.trial: result for result in results}
+        return [by_trial[trial] for trial in started]
+
+    def state_dict(self, trial: int) -> dict[str, Tensor]:
+        """Return copies of the parameters and buffers of a trial's model by name."""
+        row = [lane.trial for lane in self._lanes].index(trial)
+        stacked = {**self._parameters.rows(slice(row, row + 1)), **self._buffers.rows(slice(row, row + 1))}
+        return {name: tensor[0].clone() for name, tensor in stacked.items()}
+
+    def _train_epoch(self) -> list[EpochResult]:
+        begun = time.perf_counter()
+        self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
+        lrs = [lane.schedule.epoch_lrs(lane.epoch, lane.state) for lane in self._lanes]
+        self._optimizer.begin_epoch(
+            [
+                LaneSettings(lane.arguments, lane.scales, lane.epoch * self.steps_per_epoch, rates)
+                for lane, rates in zip(self._lanes, lrs, strict=True)
+            ]
+        )
+        train_losses = torch.cat([self._update(rows) for rows in self._parts()]) / self.steps_per_epoch
+        figures = self._validate()
+        seconds = (time.perf_counter() - begun) / len(self._lanes)
+        return [
+            self._ended_epoch(lane, row, float(train_loss), figures, float(rates[-1]), seconds)
+            for row, (lane, train_loss, rates) in enumerate(
+                zip(self._lanes, train_losses.tolist(), lrs, strict=True)
+            )
+        ]
+
+    def _ended_epoch(
+        self,
+        lane: _Lane,
+        row: int,
+        train_loss: float,
+        figures: dict[str, list[float]],
+        lr: float,
+        seconds: float,
+    ) -> EpochResult:
+        valid_loss = figures["loss"][row]
+        lane.state = lane.schedule.update(lane.state, valid_loss)
+        lane.epoch += 1
+        metrics = {f"valid_{name}": values[row] for name, values in figures.items() if name != "loss"}
+        return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, lr, seconds)
+
+    def _parts(self) -> list[slice]:
+        """Return the lanes that train together: all; with random steps, those at the same epoch."""
+        if not self._fit.random:
+            return [slice(0, len(self._lanes))]
+        return [shared for shared, _lane in self._neighbours(slice(0, len(self._lanes)))]
+
+    def _neighbours(self, rows: slice) -> list[tuple[slice, _Lane]]:
+        """Return runs of lanes that see the same batches, counted from the first of ``rows``."""
+        found, first = [], 0
+        for _place, group in groupby(self._lanes[rows], key=lambda lane: lane.place):
+            lanes = list(group)
+            found.append((slice(first, first + len(lanes)), lanes[0]))
+            first += len(lanes)
+        return found
+
+    def _update(self, rows: slice) -> Tensor:
+        """Train lanes for an epoch, and return the sums of their losses ``[lanes]``."""
+        first = self._lanes[rows.start]
+        neighbours = self._neighbours(rows)
+        parameters, buffers = self._parameters.rows(rows), self._buffers.rows(rows)
+        total = torch.zeros(rows.stop - rows.start, device=self._data.device)
+        with fixed_randomness(derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch), self._data.device):
+            for number, batches in enumerate(self._batches(neighbours)):
+                total = total + self._step(number, rows, parameters, buffers, batches)
+        return total
+
+    def _batches(self, neighbours: Sequence[tuple[slice, _Lane]]) -> Iterator[list[list[Shared]]]:
+        """Yield for each update its batches, and of each what every run of lanes gets."""
+        streams = [self._data.updates(lane.seed, lane.epoch) for _lanes, lane in neighbours]
+        for of_runs in zip(*streams, strict=True):
+            yield [
+                [Shared(lanes, batch) for (lanes, _lane), batch in zip(neighbours, accumulated, strict=True)]
+                for accumulated in zip(*of_runs, strict=True)
+            ]
+
+    def _step(
+        self,
+        number: int,
+        rows: slice,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        batches: list[list[Shared]],
+    ) -> Tensor:
+        computed = [self._fit.network.gradient(parameters, buffers, shared) for shared in batches]
+        losses, gradients = zip(*computed, strict=True)
+        with torch.no_grad():
+            gradient = mean(gradients)
+            if self._task.clip_norm is not None:
+                gradient = clipped(gradient, self._task.clip_norm)
+            self._optimizer.step(number, rows, list(parameters.values()), gradient)
+            return losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
+
+    def _validate(self) -> dict[str, list[float]]:
+        """Return loss and metrics of every lane on the validation split, means over all its examples."""
+        every = slice(0, len(self._lanes))
+        parameters, buffers = self._parameters.rows(every), self._buffers.rows(every)
+        sums: dict[str, Tensor] = {}
+        total = 0
+        with fixed_randomness(derived_seed(self._seed, VALIDATION), self._data.device):
+            for batch, examples in self._data.validation():
+                for name, values in self._fit.network.figures(parameters, buffers, batch).items():
+                    sums[name] = sums.get(name, 0) + values.double() * examples
+                total += examples
+        return {name: (values / total).tolist() for name, values in sums.items()}
+
+    def _arrange(self, lanes: list[_Lane]) -> None:
+        """Make the rows of the stacks follow a list of some of the lanes."""
+        rows = {lane.trial: row for row, lane in enumerate(self._lanes)}
+        order = [rows[lane.trial] for lane in lanes]
+        for stack in (self._parameters, self._buffers, self._optimizer.stack):
+            stack.keep(order)
+        self._lanes = lanes
+
+    def _scales(self, hyperparameters: Hyperparameters) -> tuple[float, ...]:
+        names = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        groups = parameter_groups(self._model, hyperparameters)
+        by_name = {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
+        return tuple(by_name[name] for name in self._fit.trained)
+
+    def _initial_tensors(self, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the tensors of an untrained model; those of the latest seed are kept."""
+        if seed not in self._initial:
+            model: nn.Module = self._models.build(seed)
+            self._initial = {seed: tensors_of(model, self._fit.trained)}
+        return self._initial[seed]

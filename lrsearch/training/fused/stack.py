@@ -1,0 +1,65 @@
+"""Tensors of many lanes, stacked along a first dimension."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Stack:
+    """Named tensors of up to ``capacity`` lanes; a lane's row changes only when lanes leave or are sorted.
+
+    The memory is taken once and stays where it is: views of its first rows are contiguous, and a captured
+    graph goes on finding them.
+
+    Args:
+        like: a lane's tensors by name, for shapes, dtypes and device.
+        capacity: lanes at most, at least 1.
+    """
+
+    def __init__(self, like: Mapping[str, Tensor], capacity: int) -> None:
+        self._tensors = {name: _stacked(tensor, capacity) for name, tensor in like.items()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def add(self, like: Mapping[str, Tensor], capacity: int) -> None:
+        """Add further tensors, zero in all lanes."""
+        self._tensors |= {name: _stacked(tensor, capacity) for name, tensor in like.items()}
+
+    def rows(self, lanes: slice) -> dict[str, Tensor]:
+        """Return views ``[lanes, ...]`` of some lanes by name."""
+        return {name: tensor[lanes] for name, tensor in self._tensors.items()}
+
+    def fill(self, row: int, values: Mapping[str, Tensor]) -> None:
+        """Set a lane's tensors; those without a value become zero."""
+        for name, tensor in self._tensors.items():
+            if name in values:
+                tensor[row].copy_(values[name])
+            else:
+                tensor[row].zero_()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let the first lanes be those that stand in these rows, in this order."""
+        if list(rows) == list(range(len(rows))):
+            return
+        for tensor in self._tensors.values():
+            tensor[: len(rows)] = tensor[torch.tensor(rows, dtype=torch.int64, device=tensor.device)]
+
+    def copy(self, lanes: int) -> dict[str, Tensor]:
+        """Return the first lanes' tensors on the CPU, as they are now."""
+        return {name: tensor[:lanes].to("cpu", copy=True) for name, tensor in self._tensors.items()}
+
+    def restore(self, copy: Mapping[str, Tensor]) -> None:
+        """Make the first lanes what they were when a copy was taken."""
+        for name, values in copy.items():
+            self._tensors[name][: len(values)].copy_(values)
+
+
+def of_lanes(values: Tensor, like: Tensor) -> Tensor:
+    """Return one number per lane, ``[lanes]``, as a factor on a stacked tensor ``[lanes, ...]``."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
+def _stacked(tensor: Tensor, capacity: int) -> Tensor:
+    return torch.zeros((capacity, *tensor.shape), dtype=tensor.dtype, device=tensor.device)
