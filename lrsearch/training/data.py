@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.rules import check_task
 from lrsearch.tasks.task import Batch, Split, Splits, Task
 from lrsearch.tasks.trees import Tree, length, moved, parts, rows, size_bytes
-from lrsearch.training.residence import laid_out, streaming_reason
+from lrsearch.training.residence import laid_out, prepared_inputs, streaming_reason
 from lrsearch.training.streaming import requests, streamed
 
 _log = logging.getLogger(__name__)
@@ -196,23 +197,44 @@ class ResidentData:
 
     def validation(self) -> Iterator[tuple[Batch, int]]:
         """Yield the validation split in batches, prepared, each with its number of examples."""
-        return _resident_validation(self._task, self._valid, _validation_rows(self._task, self._batch_size))
+        size = _validation_rows(self._task, self._batch_size)
+        return _resident_validation(self._task, self._valid, self._prepared_valid, size)
 
     def _batches(self, seed: int, epoch: int) -> Iterator[Batch]:
-        order = self._epoch.order(seed, epoch)
-        for gathered in torch.split(order.to(self.device), self._gathered_steps() * self._batch_size):
-            inputs = self._task.prepare(rows(self._train.inputs, gathered))
-            if length(inputs) != len(gathered):
-                raise TaskError(
-                    f"prepare(inputs) of {self._task.name} must return one row per input: it got "
-                    f"{len(gathered)}, and returned {length(inputs)}"
-                )
-            targets = self._train.targets
-            yield from _paired(inputs, None if targets is None else rows(targets, gathered), self._batch_size)
+        order = self._epoch.order(seed, epoch).to(self.device)
+        steps = self._gathered_steps()
+        for index in torch.split(order, steps * self._batch_size):
+            inputs = self._gathered(index)
+            targets = None if self._train.targets is None else rows(self._train.targets, index)
+            if steps == 1:
+                yield inputs if targets is None else (inputs, targets)
+            else:
+                yield from _paired(inputs, targets, self._batch_size)
+
+    @cached_property
+    def _prepared(self) -> Tree | None:
+        return prepared_inputs(self._task, self._train.inputs, self.device)
+
+    @cached_property
+    def _prepared_valid(self) -> Tree | None:
+        return prepared_inputs(self._task, self._valid.inputs, self.device)
+
+    def _gathered(self, index: Tensor) -> Tree:
+        """Return training inputs, prepared."""
+        if self._prepared is not None:
+            return rows(self._prepared, index)
+        inputs = self._task.prepare(rows(self._train.inputs, index))
+        if length(inputs) != len(index):
+            raise TaskError(
+                f"prepare(inputs) of {self._task.name} must return one row per input: it got "
+                f"{len(index)}, and returned {length(inputs)}"
+            )
+        return inputs
 
     def _gathered_steps(self) -> int:
-        if not isinstance(self._train.inputs, Tensor):
-            return 1
+        """Return for how many batches the inputs are gathered at once."""
+        if self._prepared is not None or not isinstance(self._train.inputs, Tensor):
+            return 1  # what is prepared is used at once, while it is in the cache
         batch_bytes = max(1, size_bytes(self._train.inputs) * self._batch_size // len(self._train))
         return max(1, min(GATHERED_STEPS, GATHERED_BYTES // batch_bytes))
 
@@ -285,10 +307,12 @@ def _resident(split: Split | DatasetSplit, device: torch.device) -> Split:
     return Split(moved(split.inputs, device), moved(split.targets, device))
 
 
-def _resident_validation(task: Task, split: Split, size: int) -> Iterator[tuple[Batch, int]]:
+def _resident_validation(
+    task: Task, split: Split, prepared: Tree | None, size: int
+) -> Iterator[tuple[Batch, int]]:
     for first in range(0, len(split), size):
         part = slice(first, first + size)
-        inputs = task.prepare(rows(split.inputs, part))
+        inputs = task.prepare(rows(split.inputs, part)) if prepared is None else rows(prepared, part)
         count = min(size, len(split) - first)
         yield inputs if split.targets is None else (inputs, rows(split.targets, part)), count
 

@@ -12,11 +12,13 @@ from torch.utils.data import DataLoader
 from lrsearch.errors import TaskError
 from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness, random_state
-from lrsearch.tasks.task import Split
-from lrsearch.tasks.trees import Tree, description, leaves, mapped, moved, rows, same, size_bytes
+from lrsearch.tasks.task import Split, Task
+from lrsearch.tasks.trees import Tree, description, leaves, length, mapped, moved, rows, same, size_bytes
 
 RESIDENT_SHARE = 0.5  # of the device's free memory; model, gradients and activations need the rest
 CHUNK_EXAMPLES = 256  # examples read at a time
+PREPARED_SHARE = 0.1  # of the free memory, for inputs that are kept as the model takes them
+PREPARED_SAMPLE = 16  # rows that show whether they may be
 _PROBED_EXAMPLES = 4
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -121,6 +123,40 @@ def _filled(split: DatasetSplit, device: torch.device) -> Tree:
             ) from error
         first += CHUNK_EXAMPLES
     return filled
+
+
+def prepared_inputs(task: Task, inputs: Tree, device: torch.device) -> Tree | None:
+    """Return a split's inputs as the task prepares them; None where they must be prepared batch by batch.
+
+    On a CPU, preparing a batch can take as long as training a small model on it. All is prepared at once if
+    ``prepare`` treats every row by itself and always alike, and the result takes a small part of the memory.
+    """
+    if device.type != "cpu" or not task.overrides("prepare"):
+        return None
+    count = length(inputs)
+    sample = torch.arange(0, count, -(-count // PREPARED_SAMPLE))
+    try:
+        if not _prepares_row_by_row(task, inputs, sample):
+            return None
+        needed = size_bytes(task.prepare(rows(inputs, sample))) * count // len(sample)
+        if needed > PREPARED_SHARE * psutil.virtual_memory().available:
+            return None
+        parts = torch.split(torch.arange(count), CHUNK_EXAMPLES)
+        return mapped(lambda *chunks: torch.cat(chunks), *(task.prepare(rows(inputs, i)) for i in parts))
+    except Exception:  # what it raises on single rows need not be raised on batches, and else is raised there
+        return None
+
+
+def _prepares_row_by_row(task: Task, inputs: Tree, sample: Tensor) -> bool:
+    """Return whether preparing some rows together, in another order and alone is the same, and not random."""
+    before = random_state()
+    together, reverse = task.prepare(rows(inputs, sample)), task.prepare(rows(inputs, sample.flip(0)))
+    alone = task.prepare(rows(inputs, sample[-1:]))
+    return (
+        same(together, rows(reverse, torch.arange(len(sample)).flip(0)))
+        and same(rows(together, slice(-1, None)), alone)
+        and random_state() == before
+    )
 
 
 def _chunks(split: DatasetSplit) -> "DataLoader[Tree]":

@@ -305,12 +305,16 @@ class Preparing(Task):
         return {"x": next(trees.leaves(inputs)).float() / 2}
 
 
+PROBES = 4  # calls that find out whether all can be prepared at once
+
+
 @pytest.mark.parametrize(("form", "rows"), [("tensor", [256, 256, 256, 256, 176]), ("tuple", [8] * 150)])
-def test_plain_tensors_are_prepared_many_steps_at_once(form, rows):
-    """32 steps of a plain tensor are gathered together; the batches do not show it."""
+def test_plain_tensors_are_prepared_many_steps_at_once(monkeypatch, form, rows):
+    """Where all does not fit, 32 steps of a plain tensor are gathered; the batches do not show it."""
+    monkeypatch.setattr("lrsearch.training.residence.PREPARED_SHARE", 0)
     task = Preparing(form)
     updates = all_updates(ResidentData(task, 8, CPU))
-    assert task.sizes == rows
+    assert task.sizes[PROBES:] == rows
     for [(inputs, targets)] in updates:
         assert torch.equal(inputs["x"][:, 0] * 2, targets.float())
 
@@ -318,9 +322,43 @@ def test_plain_tensors_are_prepared_many_steps_at_once(form, rows):
 def test_what_is_gathered_at_once_is_bounded_in_bytes(monkeypatch):
     """Large inputs are gathered in fewer steps, at least one."""
     monkeypatch.setattr("lrsearch.training.data.GATHERED_BYTES", 3 * 8 * 8 * 2)
+    monkeypatch.setattr("lrsearch.training.residence.PREPARED_SHARE", 0)
     task = Preparing()
     all_updates(ResidentData(task, 8, CPU))
-    assert set(task.sizes) == {16}
+    assert set(task.sizes[PROBES:]) == {16}
+
+
+@pytest.mark.parametrize("form", ["tensor", "tuple"])
+def test_what_is_prepared_row_by_row_is_prepared_once(form):
+    """A second epoch prepares nothing, and its batches are what prepare() gives."""
+    task = Preparing(form)
+    data = ResidentData(task, 8, CPU)
+    all_updates(data)
+    first = len(task.sizes)
+    for [(inputs, targets)] in all_updates(data):
+        assert torch.equal(inputs["x"], (targets[:, None].repeat(1, 3)).float() / 2)
+    assert len(task.sizes) == first
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda inputs: {"x": inputs + torch.rand(())},
+        lambda inputs: {"x": inputs - inputs.float().mean(0)},
+        lambda inputs: {"x": inputs.float() / len(inputs)},
+        lambda inputs: {"x": inputs.float().std(0, correction=1).expand(inputs.shape)},
+    ],
+    ids=["random", "centred", "by-count", "undefined-for-one-row"],
+)
+def test_what_depends_on_chance_or_on_other_rows_is_prepared_batch_by_batch(prepare):
+    """Such a prepare() is called for every gather, as without any keeping."""
+    task, calls = Preparing(), []
+    task.prepare = lambda inputs: calls.append(len(inputs)) or prepare(inputs)
+    data = ResidentData(task, 8, CPU)
+    all_updates(data)
+    first = len(calls)
+    all_updates(data)
+    assert calls[first:] == [256, 256, 256, 256, 176]
 
 
 @pytest.mark.parametrize(("stated", "rows"), [(None, 32), (10, 10)])

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, TrainingData, d
 from lrsearch.training.devices import threads_for
 from lrsearch.training.eager import Models, validate
 from lrsearch.training.fused.fitting import Fit, tensors_of
-from lrsearch.training.fused.gradients import clipped, mean
+from lrsearch.training.fused.gradients import Gradient, clipped, mean
 from lrsearch.training.fused.network import Shared
 from lrsearch.training.fused.optimizers import LaneSettings, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
@@ -153,19 +155,17 @@ class FusedArray:
         begun = time.perf_counter()
         self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
         lrs = [lane.schedule.epoch_lrs(lane.epoch, lane.state) for lane in self._lanes]
-        self._optimizer.begin_epoch(
-            [
-                LaneSettings(lane.arguments, lane.scales, lane.epoch * self.steps_per_epoch, rates)
-                for lane, rates in zip(self._lanes, lrs, strict=True)
-            ]
-        )
-        train_losses = torch.cat([self._update(rows) for rows in self._parts()]) / self.steps_per_epoch
+        settings = [
+            LaneSettings(lane.arguments, lane.scales, lane.epoch * self.steps_per_epoch, rates)
+            for lane, rates in zip(self._lanes, lrs, strict=True)
+        ]
+        sums = torch.cat([self._update(rows, settings[rows]) for rows in self._parts()])
         figures = self._validate()
         seconds = (time.perf_counter() - begun) / len(self._lanes)
         return [
-            self._ended_epoch(lane, row, float(train_loss), figures, float(rates[-1]), seconds)
+            self._ended_epoch(lane, row, train_loss, figures, float(rates[-1]), seconds)
             for row, (lane, train_loss, rates) in enumerate(
-                zip(self._lanes, train_losses.tolist(), lrs, strict=True)
+                zip(self._lanes, (sums / self.steps_per_epoch).tolist(), lrs, strict=True)
             )
         ]
 
@@ -199,16 +199,23 @@ class FusedArray:
             first += len(lanes)
         return found
 
-    def _update(self, rows: slice) -> Tensor:
+    def _update(self, rows: slice, settings: Sequence[LaneSettings]) -> Tensor:
         """Train lanes for an epoch, and return the sums of their losses ``[lanes]``."""
         first = self._lanes[rows.start]
-        neighbours = self._neighbours(rows)
         parameters, buffers = self._parameters.rows(rows), self._buffers.rows(rows)
-        total = torch.zeros(rows.stop - rows.start, device=self._data.device)
-        with fixed_randomness(derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch), self._data.device):
-            for number, batches in enumerate(self._batches(neighbours)):
-                total = total + self._step(number, rows, parameters, buffers, batches)
+        optimizer = self._optimizer.begin_epoch(settings, rows, list(parameters.values()))
+        total = torch.zeros(len(settings), device=self._data.device)
+        seed = derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch)
+        with fixed_randomness(seed, self._data.device), self._without_gradients():
+            for number, batches in enumerate(self._batches(self._neighbours(rows))):
+                losses, gradient = self._gradient(parameters, buffers, batches)
+                with torch.no_grad():
+                    optimizer(number, gradient)
+                    total += losses
         return total
+
+    def _without_gradients(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._fit.network.differentiates else torch.inference_mode()
 
     def _batches(self, neighbours: Sequence[tuple[slice, _Lane]]) -> Iterator[list[list[Shared]]]:
         """Yield for each update its batches, and of each what every run of lanes gets."""
@@ -219,22 +226,17 @@ class FusedArray:
                 for accumulated in zip(*of_runs, strict=True)
             ]
 
-    def _step(
-        self,
-        number: int,
-        rows: slice,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        batches: list[list[Shared]],
-    ) -> Tensor:
+    def _gradient(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batches: list[list[Shared]]
+    ) -> tuple[Tensor, Gradient]:
+        """Return the losses of an update, and what they ask of the parameters."""
         computed = [self._fit.network.gradient(parameters, buffers, shared) for shared in batches]
         losses, gradients = zip(*computed, strict=True)
         with torch.no_grad():
             gradient = mean(gradients)
             if self._task.clip_norm is not None:
                 gradient = clipped(gradient, self._task.clip_norm)
-            self._optimizer.step(number, rows, list(parameters.values()), gradient)
-            return losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
+            return losses[0] if len(losses) == 1 else torch.stack(losses).mean(0), gradient
 
     def _validate(self) -> dict[str, list[float]]:
         """Return loss and metrics of every lane on the validation split, means over all its examples."""

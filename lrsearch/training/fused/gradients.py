@@ -13,8 +13,8 @@ from lrsearch.training.fused.stack import of_lanes
 class Gradient(Protocol):
     """What a step's losses ask of each trained parameter, in the order of these."""
 
-    def add_to(self, parameter: int, target: Tensor, factors: Tensor) -> None:
-        """Add to a tensor ``[lanes, ...]`` a parameter's gradient times a factor per lane, ``[lanes]``."""
+    def add_to(self, parameter: int, target: Tensor, factors: Tensor | None) -> None:
+        """Add to a tensor ``[lanes, ...]`` a parameter's gradient, times a factor per lane or 1."""
         ...
 
     def tensors(self) -> list[Tensor]:
@@ -32,9 +32,12 @@ class DenseGradient:
 
     values: Sequence[Tensor]
 
-    def add_to(self, parameter: int, target: Tensor, factors: Tensor) -> None:
-        """Add to a tensor the gradient of a parameter, times a factor per lane."""
-        target.addcmul_(self.values[parameter], of_lanes(factors, target))
+    def add_to(self, parameter: int, target: Tensor, factors: Tensor | None) -> None:
+        """Add to a tensor the gradient of a parameter, times a factor per lane if there is one."""
+        if factors is None:
+            target.add_(self.values[parameter])
+        else:
+            target.addcmul_(self.values[parameter], of_lanes(factors, target))
 
     def tensors(self) -> list[Tensor]:
         """Return the gradients."""

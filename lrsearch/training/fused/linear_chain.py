@@ -47,12 +47,21 @@ class LinearChain:
     Args:
         task: whose loss and metrics follow the chain.
         layers: from the input on.
+        trained: names of the parameters, in their order.
         cross_entropy: whether the loss is the mean cross-entropy of class numbers.
     """
 
-    def __init__(self, task: Task, layers: Sequence[_Layer], *, cross_entropy: bool) -> None:
+    def __init__(
+        self, task: Task, layers: Sequence[_Layer], trained: Sequence[str], *, cross_entropy: bool
+    ) -> None:
         self._task, self._layers = task, tuple(layers)
-        self._is_cross_entropy = cross_entropy
+        self._is_cross_entropy, self.differentiates = cross_entropy, not cross_entropy
+        places = {
+            name: (number, name == layer.bias)
+            for number, layer in enumerate(layers)
+            for name in _names(layer)
+        }
+        self._places = tuple(places[name] for name in trained)
 
     @classmethod
     def of(cls, task: Task, model: nn.Module, trained: Sequence[str], *, class_numbers: bool) -> Self | None:
@@ -68,7 +77,7 @@ class LinearChain:
         layers = _layers(model) if usual and not task.amp else None
         if layers is None or {name for layer in layers for name in _names(layer)} != set(trained):
             return None
-        return cls(task, layers, cross_entropy=class_numbers and _is_cross_entropy(task))
+        return cls(task, layers, trained, cross_entropy=class_numbers and _is_cross_entropy(task))
 
     def gradient(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Sequence[Shared]
@@ -80,7 +89,7 @@ class LinearChain:
             outputs = self._forward(parameters, inputs)
             losses, delta = self._loss(outputs[-1], batches)
             deltas = self._backward(parameters, outputs, delta)
-        return losses, _ChainGradient(self._layers, tuple(parameters), inputs, outputs, deltas)
+        return losses, _ChainGradient(self._places, inputs, outputs, deltas)
 
     @torch.no_grad()
     def figures(
@@ -144,44 +153,47 @@ class LinearChain:
 
 @dataclass(frozen=True)
 class _ChainGradient:
-    """The gradient of a chain, kept as its factors: the deltas of each layer, and what went into it."""
+    """The gradient of a chain, kept as its factors: the deltas of each layer, and what went into it.
 
-    layers: Sequence[_Layer]
-    names: Sequence[str]
+    Args:
+        places: of every parameter: the number of its layer, and whether it is the bias.
+        inputs: of the first layer.
+        outputs: of every layer.
+        deltas: gradient by every layer's output before its activation.
+    """
+
+    places: Sequence[tuple[int, bool]]
     inputs: Sequence[Shared]
     outputs: Sequence[Tensor]
     deltas: Sequence[Tensor]
 
-    def add_to(self, parameter: int, target: Tensor, factors: Tensor) -> None:
-        """Add to a tensor the gradient of a parameter, times a factor per lane."""
-        number, is_bias = self._place(self.names[parameter])
-        delta = self.deltas[number] * of_lanes(factors, self.deltas[number])
+    def add_to(self, parameter: int, target: Tensor, factors: Tensor | None) -> None:
+        """Add to a tensor the gradient of a parameter, times a factor per lane if there is one."""
+        number, is_bias = self.places[parameter]
+        delta = self.deltas[number]
         if is_bias:
-            target += delta.sum(2)
-        elif number:
+            sums = delta.sum(2)
+            target += sums if factors is None else sums.mul_(of_lanes(factors, sums))
+            return
+        if factors is not None:
+            delta = delta * of_lanes(factors, delta)
+        if number:
             target.baddbmm_(delta, self.outputs[number - 1].transpose(1, 2))
-        else:
-            for shared in self.inputs:
-                target[shared.lanes].flatten(0, 1).addmm_(delta[shared.lanes].flatten(0, 1), shared.batch)
+            return
+        for shared in self.inputs:
+            target[shared.lanes].flatten(0, 1).addmm_(delta[shared.lanes].flatten(0, 1), shared.batch)
 
     def tensors(self) -> list[Tensor]:
         """Return the gradients."""
-        return [self._tensor(*self._place(name)) for name in self.names]
+        return [self._tensor(*place) for place in self.places]
 
-    def _tensor(self, number: int, is_bias: bool) -> Tensor:  # a place's two halves
+    def _tensor(self, number: int, is_bias: bool) -> Tensor:
         delta = self.deltas[number]
         if is_bias:
             return delta.sum(2)
         if number:
             return torch.bmm(delta, self.outputs[number - 1].transpose(1, 2))
         return torch.cat([_products(delta[shared.lanes], shared.batch) for shared in self.inputs])
-
-    def _place(self, name: str) -> tuple[int, bool]:
-        """Return the layer that has a parameter, and whether it is its bias."""
-        for number, layer in enumerate(self.layers):
-            if name in _names(layer):
-                return number, name == layer.bias
-        raise KeyError(name)
 
 
 def _layers(model: nn.Module) -> list[_Layer] | None:

@@ -26,6 +26,9 @@ class Shared:
 class Network(Protocol):
     """A model of many lanes."""
 
+    differentiates: bool
+    """Whether it needs automatic differentiation; what does not is faster in inference mode."""
+
     def gradient(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Sequence[Shared]
     ) -> tuple[Tensor, Gradient]:

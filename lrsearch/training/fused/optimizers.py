@@ -3,7 +3,7 @@
 The formulas are those of ``torch.optim.SGD``, ``Adam`` and ``AdamW``; the tests compare them step by step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,9 @@ from torch import Tensor
 from lrsearch.schedules.formulas import Floats
 from lrsearch.training.fused.gradients import Gradient
 from lrsearch.training.fused.stack import Stack, of_lanes
+
+Updates = Callable[[int, Gradient], None]
+"""Makes an update of an epoch, of this number from 0, with the gradient at hand."""
 
 
 @dataclass(frozen=True)
@@ -34,43 +37,44 @@ class LaneSettings:
 
 
 class StackedOptimizer(Protocol):
-    """Updates the parameters of all lanes at once."""
+    """Updates the parameters of many lanes at once."""
 
     stack: Stack
     """What it remembers of each lane."""
 
-    def begin_epoch(self, lanes: Sequence[LaneSettings]) -> None:
-        """Take the settings of an epoch: of the lane in the first row, the second, ..."""
-        ...
-
-    def step(self, update: int, rows: slice, parameters: Sequence[Tensor], gradient: Gradient) -> None:
-        """Update parameters in place.
+    def begin_epoch(
+        self, lanes: Sequence[LaneSettings], rows: slice, parameters: Sequence[Tensor]
+    ) -> Updates:
+        """Return what makes the updates of an epoch.
 
         Args:
-            update: number of the update in its epoch, from 0.
-            rows: the lanes.
-            parameters: trained ones, ``[lanes, ...]``.
-            gradient: of the same lanes.
+            lanes: their settings.
+            rows: where the lanes stand in the stacks.
+            parameters: of these lanes, trained ones, ``[lanes, ...]``; they are updated in place.
         """
         ...
 
 
 class _Rates:
-    """Learning rates of an epoch, by update, parameter and lane."""
+    """Learning rates of an epoch by update and parameter, shaped as factors on the stacked parameters."""
 
-    def __init__(self, lanes: Sequence[LaneSettings], like: Tensor) -> None:
-        self._rows = _tensor([lane.lrs for lane in lanes], like).T.contiguous().unbind()
-        scales = [list(lane.scales) for lane in lanes]
+    def __init__(self, lanes: Sequence[LaneSettings], parameters: Sequence[Tensor]) -> None:
+        lrs = _tensor([lane.lrs for lane in lanes], parameters[0]).T.contiguous()
+        scales = [tuple(lane.scales) for lane in lanes]
         plain = all(scale == 1 for of_lane in scales for scale in of_lane)
-        self._scales = None if plain else _tensor(scales, like).T.contiguous().unbind()
+        self._scales = None if plain else _tensor(scales, parameters[0]).T.contiguous().unbind()
+        self._flat = lrs.unbind()
+        self._shaped = {ndim: _shaped(lrs, ndim) for ndim in {parameter.ndim for parameter in parameters}}
 
-    def at(self, update: int, rows: slice) -> Tensor:
-        """Return the rates where the scale is 1."""
-        return self._rows[update][rows]
+    def at(self, update: int, number: int, parameter: Tensor) -> Tensor:
+        """Return the rates of a parameter, as a factor on it."""
+        rates = self._shaped[parameter.ndim][update]
+        return rates if self._scales is None else rates * of_lanes(self._scales[number], parameter)
 
-    def scaled(self, rates: Tensor, parameter: int, rows: slice) -> Tensor:
-        """Return the rates of a parameter."""
-        return rates if self._scales is None else rates * self._scales[parameter][rows]
+    def negative(self, update: int, number: int) -> Tensor:
+        """Return the rates of a parameter with the sign of a descent, ``[lanes]``."""
+        rates = self._flat[update].neg()
+        return rates if self._scales is None else rates.mul_(self._scales[number])
 
 
 class StackedSGD:
@@ -85,84 +89,91 @@ class StackedSGD:
         self._like, self._capacity = like, capacity
         self.stack = Stack({}, capacity)
 
-    def begin_epoch(self, lanes: Sequence[LaneSettings]) -> None:
-        """Take the settings of an epoch."""
-        self._rates = _Rates(lanes, self._like[0])
-        momentum, dampening, decay = (
-            [float(lane.arguments[name]) for lane in lanes]
-            for name in ("momentum", "dampening", "weight_decay")
-        )
-        nesterov = [bool(lane.arguments["nesterov"]) for lane in lanes]
-        self._with_momentum, self._with_decay = any(momentum), any(decay)
-        self._with_nesterov = any(nesterov)
-        if self._with_momentum and "0" not in self.stack:
-            self.stack.add(_numbered(self._like), self._capacity)
-        like = self._like[0]
-        self._momentum, self._decay = _tensor(momentum, like), _tensor(decay, like)
-        self._nesterov = _tensor(nesterov, like)
-        self._share = 1 - _tensor(dampening, like)
-        # The first gradient enters the momentum undamped.
-        first = torch.tensor([lane.updates == 0 for lane in lanes], device=like.device)
-        self._first_share = torch.where(first, torch.ones_like(self._share), self._share)
+    def begin_epoch(
+        self, lanes: Sequence[LaneSettings], rows: slice, parameters: Sequence[Tensor]
+    ) -> Updates:
+        """Return what makes the updates of an epoch."""
+        with_momentum = any(lane.arguments["momentum"] for lane in lanes)
+        if with_momentum and not self.stack:
+            self.stack.add(_numbered(self._like, "momentum"), self._capacity)
+        rates = _Rates(lanes, parameters)
+        if not with_momentum:
+            return _PlainUpdates(lanes, rates, parameters)
+        momenta = list(self.stack.rows(rows).values())
+        if any(lane.arguments["nesterov"] for lane in lanes):
+            return _NesterovUpdates(lanes, rates, parameters, momenta)
+        return _MomentumUpdates(lanes, rates, parameters, momenta)
 
-    def step(self, update: int, rows: slice, parameters: Sequence[Tensor], gradient: Gradient) -> None:
-        """Update parameters in place."""
-        rates = self._rates.at(update, rows)
-        if self._with_nesterov:
-            self._step_nesterov(update, rows, rates, parameters, gradient.tensors())
-        elif self._with_momentum:
-            self._step_momentum(update, rows, rates, parameters, gradient)
-        else:
-            self._step_plain(rows, rates, parameters, gradient)
 
-    def _step_plain(
-        self, rows: slice, rates: Tensor, parameters: Sequence[Tensor], gradient: Gradient
-    ) -> None:
-        for number, parameter in enumerate(parameters):
-            rate = self._rates.scaled(rates, number, rows)
-            if self._with_decay:
-                parameter.mul_(of_lanes(1 - rate * self._decay[rows], parameter))
-            gradient.add_to(number, parameter, -rate)
+class _PlainUpdates:
+    """w -= lr (g + decay w); the gradient goes into the weights directly."""
 
-    def _step_momentum(
-        self, update: int, rows: slice, rates: Tensor, parameters: Sequence[Tensor], gradient: Gradient
-    ) -> None:
-        momenta, share = self._momenta(rows), self._share_at(update)[rows]
-        for number, (parameter, momentum) in enumerate(zip(parameters, momenta, strict=True)):
-            momentum.mul_(of_lanes(self._momentum[rows], momentum))
-            if self._with_decay:
-                momentum.addcmul_(parameter, of_lanes(share * self._decay[rows], parameter))
-            gradient.add_to(number, momentum, share)
-            rate = self._rates.scaled(rates, number, rows)
-            parameter.addcmul_(momentum, of_lanes(rate, parameter), value=-1)
+    def __init__(self, lanes: Sequence[LaneSettings], rates: _Rates, parameters: Sequence[Tensor]) -> None:
+        self._rates, self._parameters = rates, parameters
+        self._decays = _factors("weight_decay", lanes, parameters)
 
-    def _step_nesterov(
+    def __call__(self, update: int, gradient: Gradient) -> None:
+        for number, parameter in enumerate(self._parameters):
+            if self._decays is not None:
+                rates = self._rates.at(update, number, parameter)
+                parameter.mul_(1 - rates * self._decays[number])
+            gradient.add_to(number, parameter, self._rates.negative(update, number))
+
+
+class _MomentumUpdates:
+    """v = momentum v + (1 - dampening) (g + decay w); w -= lr v. The first gradient enters undamped."""
+
+    def __init__(
         self,
-        update: int,
-        rows: slice,
-        rates: Tensor,
+        lanes: Sequence[LaneSettings],
+        rates: _Rates,
         parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
+        momenta: Sequence[Tensor],
     ) -> None:
-        """Update lanes of which some look ahead: w -= lr (g + m v), the others w -= lr v."""
-        momenta, share = self._momenta(rows), self._share_at(update)[rows]
-        ahead, factor = self._nesterov[rows], self._momentum[rows]
-        behind = 1 - ahead + ahead * factor
-        for number, (parameter, momentum) in enumerate(zip(parameters, momenta, strict=True)):
-            value = gradients[number]
-            if self._with_decay:
-                value = value.addcmul(parameter, of_lanes(self._decay[rows], parameter))
-            momentum.mul_(of_lanes(factor, momentum)).addcmul_(value, of_lanes(share, value))
-            step = momentum * of_lanes(behind, momentum)
-            step.addcmul_(value, of_lanes(ahead, value))
-            rate = self._rates.scaled(rates, number, rows)
-            parameter.addcmul_(step, of_lanes(rate, parameter), value=-1)
+        self._rates, self._parameters, self._momenta = rates, parameters, momenta
+        self._factors = _always(_factors("momentum", lanes, parameters), parameters)
+        self._decays = _factors("weight_decay", lanes, parameters)
+        self._shares = _shares(lanes, parameters[0])
 
-    def _momenta(self, rows: slice) -> list[Tensor]:
-        return list(self.stack.rows(rows).values())
+    def __call__(self, update: int, gradient: Gradient) -> None:
+        shares = self._shares[min(update, 1)]
+        for number, (parameter, momentum) in enumerate(zip(self._parameters, self._momenta, strict=True)):
+            momentum.mul_(self._factors[number])
+            if self._decays is not None:
+                decay = self._decays[number]
+                momentum.addcmul_(parameter, decay if shares is None else decay * of_lanes(shares, decay))
+            gradient.add_to(number, momentum, shares)
+            parameter.addcmul_(momentum, self._rates.at(update, number, parameter), value=-1)
 
-    def _share_at(self, update: int) -> Tensor:
-        return self._first_share if update == 0 else self._share
+
+class _NesterovUpdates:
+    """As with momentum, but lanes that look ahead take w -= lr (g + momentum v)."""
+
+    def __init__(
+        self,
+        lanes: Sequence[LaneSettings],
+        rates: _Rates,
+        parameters: Sequence[Tensor],
+        momenta: Sequence[Tensor],
+    ) -> None:
+        self._rates, self._parameters, self._momenta = rates, parameters, momenta
+        self._factors = _always(_factors("momentum", lanes, parameters), parameters)
+        self._ahead = _always(_factors("nesterov", lanes, parameters), parameters)
+        self._decays = _factors("weight_decay", lanes, parameters)
+        self._shares = _shares(lanes, parameters[0])
+
+    def __call__(self, update: int, gradient: Gradient) -> None:
+        shares = self._shares[min(update, 1)]
+        values = gradient.tensors()
+        for number, (parameter, momentum) in enumerate(zip(self._parameters, self._momenta, strict=True)):
+            value, factor, ahead = values[number], self._factors[number], self._ahead[number]
+            if self._decays is not None:
+                value = value.addcmul(parameter, self._decays[number])
+            entering = value if shares is None else value * of_lanes(shares, value)
+            momentum.mul_(factor).add_(entering)
+            step = momentum * (1 - ahead + ahead * factor)
+            step.addcmul_(value, ahead)
+            parameter.addcmul_(step, self._rates.at(update, number, parameter), value=-1)
 
 
 class StackedAdam:
@@ -178,55 +189,61 @@ class StackedAdam:
         self._like, self._capacity, self._decoupled = like, capacity, decoupled
         self.stack = Stack({**_numbered(like, "mean"), **_numbered(like, "square")}, capacity)
 
-    def begin_epoch(self, lanes: Sequence[LaneSettings]) -> None:
-        """Take the settings of an epoch."""
-        like, arguments = self._like[0], [lane.arguments for lane in lanes]
-        self._rates = _Rates(lanes, like)
-        betas = torch.tensor([each["betas"] for each in arguments], dtype=torch.float64)
-        updates = torch.tensor([[lane.updates + i + 1 for lane in lanes] for i in range(len(lanes[0].lrs))])
-        first, second = (1 - betas[:, i] ** updates for i in range(2))
-        self._first_corrections = first.to(like).unbind()
-        self._second_corrections = second.sqrt().to(like).unbind()
-        self._complements = (1 - betas).to(like).T.contiguous()
-        self._second_beta = betas[:, 1].to(like).contiguous()
-        self._eps = _tensor([each["eps"] for each in arguments], like)
-        decay = _tensor([each["weight_decay"] for each in arguments], like)
-        decoupled = _tensor([self._is_decoupled(each) for each in arguments], like)
-        self._decay, self._decoupled_decay = decay * (1 - decoupled), decay * decoupled
-        self._with_decay = bool((self._decay != 0).any())
-        self._with_decoupled_decay = bool((self._decoupled_decay != 0).any())
-        largest = [bool(each["amsgrad"]) for each in arguments]
-        self._largest = torch.tensor(largest, device=like.device) if any(largest) else None
-        if any(largest) and "largest0" not in self.stack:
+    def begin_epoch(
+        self, lanes: Sequence[LaneSettings], rows: slice, parameters: Sequence[Tensor]
+    ) -> Updates:
+        """Return what makes the updates of an epoch."""
+        if any(lane.arguments["amsgrad"] for lane in lanes) and "largest0" not in self.stack:
             self.stack.add(_numbered(self._like, "largest"), self._capacity)
+        decoupled = [self._decoupled or bool(lane.arguments.get("decoupled_weight_decay")) for lane in lanes]
+        return _AdamUpdates(lanes, parameters, self.stack.rows(rows), decoupled)
 
-    def step(self, update: int, rows: slice, parameters: Sequence[Tensor], gradient: Gradient) -> None:
-        """Update parameters in place."""
-        rates, state = self._rates.at(update, rows), self.stack.rows(rows)
-        first, second = self._first_corrections[update][rows], self._second_corrections[update][rows]
-        for number, (parameter, value) in enumerate(zip(parameters, gradient.tensors(), strict=True)):
-            rate = self._rates.scaled(rates, number, rows)
-            if self._with_decoupled_decay:
-                parameter.mul_(of_lanes(1 - rate * self._decoupled_decay[rows], parameter))
-            if self._with_decay:
-                value = value.addcmul(parameter, of_lanes(self._decay[rows], parameter))
-            mean, square = state[f"mean{number}"], state[f"square{number}"]
-            mean.lerp_(value, of_lanes(self._complements[0][rows], mean))
-            square.mul_(of_lanes(self._second_beta[rows], square))
-            square.addcmul_(value * of_lanes(self._complements[1][rows], value), value)
-            if self._largest is not None:
-                square = self._largest_square(state[f"largest{number}"], square, rows)
-            size = square.sqrt().div_(of_lanes(second, square)).add_(of_lanes(self._eps[rows], square))
-            parameter.addcmul_(mean / size, of_lanes(rate / first, parameter), value=-1)
 
-    def _largest_square(self, largest: Tensor, square: Tensor, rows: slice) -> Tensor:
-        if self._largest is None:
-            return square
+class _AdamUpdates:
+    """m and s are means of g and g^2 over past updates, both corrected; w -= lr m / (sqrt(s) + eps)."""
+
+    def __init__(
+        self,
+        lanes: Sequence[LaneSettings],
+        parameters: Sequence[Tensor],
+        state: Mapping[str, Tensor],
+        decoupled: Sequence[bool],
+    ) -> None:
+        like = parameters[0]
+        self._parameters, self._state = parameters, state
+        self._rates = _Rates(lanes, parameters)
+        self._corrections = _corrections(lanes, like)
+        betas = np.array([lane.arguments["betas"] for lane in lanes])
+        self._entering = [_tensor(1 - betas[:, i], like) for i in range(2)]
+        self._second_beta, self._eps = _tensor(betas[:, 1], like), _setting("eps", lanes, like)
+        decay, apart = _setting("weight_decay", lanes, like), _tensor(decoupled, like)
+        self._decay, self._decay_apart = _unless_zero(decay * (1 - apart)), _unless_zero(decay * apart)
+        largest = [bool(lane.arguments["amsgrad"]) for lane in lanes]
+        self._keeps_largest = torch.tensor(largest, device=like.device) if any(largest) else None
+
+    def __call__(self, update: int, gradient: Gradient) -> None:
+        first, second = (corrections[update] for corrections in self._corrections)
+        for number, (parameter, value) in enumerate(zip(self._parameters, gradient.tensors(), strict=True)):
+            rates = self._rates.at(update, number, parameter)
+            if self._decay_apart is not None:
+                parameter.mul_(1 - rates * of_lanes(self._decay_apart, parameter))
+            if self._decay is not None:
+                value = value.addcmul(parameter, of_lanes(self._decay, parameter))
+            mean, square = self._means(number, value)
+            size = square.sqrt().div_(of_lanes(second, square)).add_(of_lanes(self._eps, square))
+            parameter.addcmul_(mean / size, rates / of_lanes(first, parameter), value=-1)
+
+    def _means(self, number: int, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Enter a gradient into the means of a parameter, and return them."""
+        mean, square = self._state[f"mean{number}"], self._state[f"square{number}"]
+        mean.lerp_(value, of_lanes(self._entering[0], mean))
+        square.mul_(of_lanes(self._second_beta, square))
+        square.addcmul_(value * of_lanes(self._entering[1], value), value)
+        if self._keeps_largest is None:
+            return mean, square
+        largest = self._state[f"largest{number}"]
         torch.maximum(largest, square, out=largest)
-        return torch.where(of_lanes(self._largest[rows], square), largest, square)
-
-    def _is_decoupled(self, arguments: Mapping[str, Any]) -> bool:
-        return self._decoupled or bool(arguments.get("decoupled_weight_decay"))
+        return mean, torch.where(of_lanes(self._keeps_largest, square), largest, square)
 
 
 FUSED_OPTIMIZERS = ("SGD", "Adam", "AdamW")
@@ -245,9 +262,49 @@ def stacked_optimizer(name: str, like: Sequence[Tensor], capacity: int) -> Stack
     return StackedAdam(like, capacity, decoupled=name == "AdamW")
 
 
-def _numbered(tensors: Sequence[Tensor], prefix: str = "") -> dict[str, Tensor]:
+def _corrections(lanes: Sequence[LaneSettings], like: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return what the two means of Adam are divided by, by update, ``[lanes]``; of the second the root."""
+    betas = np.array([lane.arguments["betas"] for lane in lanes])
+    done = np.array([lane.updates for lane in lanes])
+    updates = 1 + done + np.arange(len(lanes[0].lrs))[:, None]
+    first, second = (_tensor(1 - betas[:, i] ** updates, like) for i in range(2))
+    return [first.unbind(), second.sqrt().unbind()]
+
+
+def _shares(lanes: Sequence[LaneSettings], like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return the part of the gradient that enters the momentum, ``[lanes]``, at first and later; or None."""
+    share = [1 - lane.arguments["dampening"] for lane in lanes]
+    if all(each == 1 for each in share):
+        return None, None
+    first = [each if lane.updates else 1.0 for each, lane in zip(share, lanes, strict=True)]
+    return _tensor(first, like), _tensor(share, like)
+
+
+def _factors(name: str, lanes: Sequence[LaneSettings], parameters: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return a setting as factors on every parameter; None where it is zero in all lanes."""
+    values = _unless_zero(_setting(name, lanes, parameters[0]))
+    return None if values is None else [of_lanes(values, parameter) for parameter in parameters]
+
+
+def _always(factors: list[Tensor] | None, parameters: Sequence[Tensor]) -> list[Tensor]:
+    return factors or [torch.zeros((), dtype=p.dtype, device=p.device) for p in parameters]
+
+
+def _setting(name: str, lanes: Sequence[LaneSettings], like: Tensor) -> Tensor:
+    return _tensor([lane.arguments[name] for lane in lanes], like)
+
+
+def _unless_zero(values: Tensor) -> Tensor | None:
+    return values if bool((values != 0).any()) else None
+
+
+def _numbered(tensors: Sequence[Tensor], prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}{number}": tensor for number, tensor in enumerate(tensors)}
 
 
-def _tensor(values: Sequence[Any], like: Tensor) -> Tensor:
+def _shaped(rows: Tensor, ndim: int) -> tuple[Tensor, ...]:
+    return rows.view(*rows.shape, *(1,) * (ndim - 1)).unbind()
+
+
+def _tensor(values: Any, like: Tensor) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float64)).to(like)

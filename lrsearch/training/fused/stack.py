@@ -20,6 +20,9 @@ class Stack:
     def __init__(self, like: Mapping[str, Tensor], capacity: int) -> None:
         self._tensors = {name: _stacked(tensor, capacity) for name, tensor in like.items()}
 
+    def __len__(self) -> int:
+        return len(self._tensors)
+
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 

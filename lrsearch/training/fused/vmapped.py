@@ -41,6 +41,8 @@ class VmappedModule:
         changing: names of the buffers that a training step changes.
     """
 
+    differentiates = True
+
     def __init__(self, task: Task, model: nn.Module, changing: Sequence[str]) -> None:
         self._model, self._changing = model, tuple(changing)
         self._train = _Call(task, model, training_loss)
