@@ -1,6 +1,6 @@
 """What a study is: read from a file, checked, and written out in full."""
 
-from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
+from lrsearch.optimizers import OPTIMIZERS, optimizer_named
 from lrsearch.spec.reading import blamed_on, read_spec, spec_from
 from lrsearch.spec.resolution import (
     EXTERNAL,

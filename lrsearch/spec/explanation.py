@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import suggestion
 from lrsearch.schedules import KINDS
-from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.optimizers import OPTIMIZERS
 
 _TABLES = ("optimizer", "space", "groups", "range_test", "run")
 

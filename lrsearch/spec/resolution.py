@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lrsearch.errors import SpecError, StudyConflictError, suggestion
+from lrsearch.optimizers import OptimizerKind, optimizer_named
 from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Scalar, SearchSpace, ZeroOr
 from lrsearch.schedules import DEFAULT_KINDS, KINDS, Hyperparameters, Kind, kind_named
 from lrsearch.schedules.hyperparameters import scale_name
 from lrsearch.schedules.kinds import Limits
-from lrsearch.spec.optimizers import OptimizerKind, optimizer_named
 from lrsearch.spec.study_spec import GroupSpec, GroupsSpec, StudySpec
 
 DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))

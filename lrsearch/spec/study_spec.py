@@ -17,7 +17,7 @@ from lrsearch.errors import SpecError
 from lrsearch.schedules import KINDS
 from lrsearch.spec.domains import DomainField
 from lrsearch.spec.explanation import explain
-from lrsearch.spec.optimizers import OPTIMIZERS, optimizer_named
+from lrsearch.optimizers import OPTIMIZERS, optimizer_named
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "coarse-to-fine", "genetic", "particle-swarm"]
 PrunerName = Literal["asha", "median", "first-epochs", "none"]

@@ -7,7 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from lrsearch.errors import SpecError
-from lrsearch.spec import optimizer_named
+from lrsearch.optimizers import optimizer_named
 
 _HELP = {"Muon": ". Freeze the others in [groups], or choose an optimizer for all parameters, such as AdamW"}
 
@@ -25,7 +25,7 @@ def build_optimizer(
         parameters: what it updates: parameters, or the groups of ``parameter_groups``, whose ``lr_scale``
             becomes a learning rate of their own.
         lr: learning rate of the first update, where ``lr_scale`` is 1.
-        knobs: its parameters by name, as :data:`lrsearch.spec.OPTIMIZERS` names them.
+        knobs: its parameters by name, as :data:`lrsearch.optimizers.OPTIMIZERS` names them.
 
     Raises:
         UnknownNameError: if there is no such optimizer, or it has no such knob.

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrsearch.optimizers import optimizer_named
 from lrsearch.results import EpochResult, LaneFailure, in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule, State
-from lrsearch.spec import optimizer_named
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
