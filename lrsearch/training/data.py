@@ -195,6 +195,17 @@ class ResidentData:
         """
         return _grouped(self._batches(seed, epoch), self._task.accumulate)
 
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Return the numbers of an epoch's examples on the CPU, ``[updates, accumulate, batch_size]``."""
+        order = self._epoch.order(seed, epoch)
+        return order.view(self.steps_per_epoch, self._task.accumulate, self._batch_size)
+
+    def examples(self, index: Tensor) -> Batch:
+        """Return training examples by their numbers, ``[examples]``, as a prepared batch."""
+        inputs = self._gathered(index)
+        targets = self._train.targets
+        return inputs if targets is None else (inputs, rows(targets, index))
+
     def validation(self) -> Iterator[tuple[Batch, int]]:
         """Yield the validation split in batches, prepared, each with its number of examples."""
         size = _validation_rows(self._task, self._batch_size)
@@ -204,12 +215,8 @@ class ResidentData:
         order = self._epoch.order(seed, epoch).to(self.device)
         steps = self._gathered_steps()
         for index in torch.split(order, steps * self._batch_size):
-            inputs = self._gathered(index)
-            targets = None if self._train.targets is None else rows(self._train.targets, index)
-            if steps == 1:
-                yield inputs if targets is None else (inputs, targets)
-            else:
-                yield from _paired(inputs, targets, self._batch_size)
+            examples = self.examples(index)
+            yield from [examples] if steps == 1 else parts(examples, self._batch_size)
 
     @cached_property
     def _prepared(self) -> Tree | None:
@@ -315,12 +322,6 @@ def _resident_validation(
         inputs = task.prepare(rows(split.inputs, part)) if prepared is None else rows(prepared, part)
         count = min(size, len(split) - first)
         yield inputs if split.targets is None else (inputs, rows(split.targets, part)), count
-
-
-def _paired(inputs: Tree, targets: Tree, size: int) -> Iterator[Batch]:
-    """Return batches of prepared inputs, with their targets where there are some."""
-    pieces = parts(inputs, size)
-    return pieces if targets is None else zip(pieces, parts(targets, size), strict=True)
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -1,7 +1,8 @@
 """The fused trainer: all lanes as one model, whose parameters are stacked."""
 
+import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,15 +16,18 @@ from lrsearch.results import EpochResult, LaneFailure, in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule, State
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Task
-from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
+from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, ResidentData, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.eager import Models, validate
+from lrsearch.training.fused.device_epoch import DeviceBatches, DeviceSteps
 from lrsearch.training.fused.fitting import Fit, tensors_of
 from lrsearch.training.fused.gradients import Gradient, clipped, mean
-from lrsearch.training.fused.network import Shared
-from lrsearch.training.fused.optimizers import LaneSettings, stacked_optimizer
+from lrsearch.training.fused.network import Batches, Shared
+from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
 from lrsearch.training.groups import parameter_groups
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -89,6 +93,8 @@ class FusedArray:
         self._parameters, self._buffers = Stack(parameters, lanes), Stack(buffers, lanes)
         self._optimizer = stacked_optimizer(optimizer, list(parameters.values()), lanes)
         self._lanes: list[_Lane] = []
+        self._at_once = lanes  # until memory runs out
+        self._device_steps = DeviceSteps() if data.device.type == "cuda" else None
 
     @property
     def device(self) -> str:
@@ -137,7 +143,7 @@ class FusedArray:
         started = [lane.trial for lane in self._lanes]
         try:
             with threads_for(self._model, self._data.device):
-                results = self._train_epoch()
+                results = self._train_within_memory()
         except Exception as error:  # whatever a user's model raises fails its trials, not the study
             failures = [LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error)) for lane in self._lanes]
             self.drop(started)
@@ -151,9 +157,29 @@ class FusedArray:
         stacked = {**self._parameters.rows(slice(row, row + 1)), **self._buffers.rows(slice(row, row + 1))}
         return {name: tensor[0].clone() for name, tensor in stacked.items()}
 
+    def _train_within_memory(self) -> list[EpochResult]:
+        """Train an epoch; when memory runs out, anew from its beginning with half of the lanes at a time."""
+        self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
+        before = [stack.copy(len(self._lanes)) for stack in self._stacks]
+        while True:
+            try:
+                return self._train_epoch()
+            except torch.OutOfMemoryError:
+                at_once = min(self._at_once, len(self._lanes))
+                if at_once == 1:
+                    raise
+                self._at_once = (at_once + 1) // 2
+            torch.cuda.empty_cache()
+            _log.warning("memory ran out: %d trials are trained at once from now on", self._at_once)
+            for stack, values in zip(self._stacks, before, strict=True):
+                stack.restore(values)
+
+    @property
+    def _stacks(self) -> tuple[Stack, ...]:
+        return self._parameters, self._buffers, self._optimizer.stack
+
     def _train_epoch(self) -> list[EpochResult]:
         begun = time.perf_counter()
-        self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
         lrs = [lane.schedule.epoch_lrs(lane.epoch, lane.state) for lane in self._lanes]
         settings = [
             LaneSettings(lane.arguments, lane.scales, lane.epoch * self.steps_per_epoch, rates)
@@ -185,10 +211,10 @@ class FusedArray:
         return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, lr, seconds)
 
     def _parts(self) -> list[slice]:
-        """Return the lanes that train together: all; with random steps, those at the same epoch."""
-        if not self._fit.random:
-            return [slice(0, len(self._lanes))]
-        return [shared for shared, _lane in self._neighbours(slice(0, len(self._lanes)))]
+        """Return the lanes that train together: as many as fit; with random steps, those at one epoch."""
+        every = slice(0, len(self._lanes))
+        runs = [run for run, _lane in self._neighbours(every)] if self._fit.random else [every]
+        return [part for run in runs for part in _split(run, self._at_once)]
 
     def _neighbours(self, rows: slice) -> list[tuple[slice, _Lane]]:
         """Return runs of lanes that see the same batches, counted from the first of ``rows``."""
@@ -205,14 +231,31 @@ class FusedArray:
         parameters, buffers = self._parameters.rows(rows), self._buffers.rows(rows)
         optimizer = self._optimizer.begin_epoch(settings, rows, list(parameters.values()))
         total = torch.zeros(len(settings), device=self._data.device)
+
+        def step(number: Number, batches: Sequence[Batches]) -> None:
+            losses, gradient = self._gradient(parameters, buffers, batches)
+            with torch.no_grad():
+                optimizer(number, gradient)
+                total.add_(losses)
+
         seed = derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch)
         with fixed_randomness(seed, self._data.device), self._without_gradients():
-            for number, batches in enumerate(self._batches(self._neighbours(rows))):
-                losses, gradient = self._gradient(parameters, buffers, batches)
-                with torch.no_grad():
-                    optimizer(number, gradient)
-                    total += losses
+            self._make_steps(step, rows)
         return total
+
+    def _make_steps(self, step: Callable[[Number, Sequence[Batches]], None], rows: slice) -> None:
+        if self._device_steps is None or self._fit.random or not isinstance(self._data, ResidentData):
+            for number, batches in enumerate(self._batches(self._neighbours(rows))):
+                step(number, batches)
+            return
+        gathered = DeviceBatches(self._data, [lane.place for lane in self._lanes[rows]])
+        count = torch.zeros(1, dtype=torch.int64, device=self._data.device)
+
+        def next_step() -> None:
+            step(count, gathered.at(count))
+            count.add_(1)
+
+        self._device_steps.run(next_step, self.steps_per_epoch)
 
     def _without_gradients(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._fit.network.differentiates else torch.inference_mode()
@@ -227,10 +270,10 @@ class FusedArray:
             ]
 
     def _gradient(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batches: list[list[Shared]]
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batches: Sequence[Batches]
     ) -> tuple[Tensor, Gradient]:
         """Return the losses of an update, and what they ask of the parameters."""
-        computed = [self._fit.network.gradient(parameters, buffers, shared) for shared in batches]
+        computed = [self._fit.network.gradient(parameters, buffers, each) for each in batches]
         losses, gradients = zip(*computed, strict=True)
         with torch.no_grad():
             gradient = mean(gradients)
@@ -240,8 +283,11 @@ class FusedArray:
 
     def _validate(self) -> dict[str, list[float]]:
         """Return loss and metrics of every lane on the validation split, means over all its examples."""
-        every = slice(0, len(self._lanes))
-        parameters, buffers = self._parameters.rows(every), self._buffers.rows(every)
+        parts = [self._figures(rows) for rows in _split(slice(0, len(self._lanes)), self._at_once)]
+        return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+    def _figures(self, rows: slice) -> dict[str, list[float]]:
+        parameters, buffers = self._parameters.rows(rows), self._buffers.rows(rows)
         sums: dict[str, Tensor] = {}
         total = 0
         with fixed_randomness(derived_seed(self._seed, VALIDATION), self._data.device):
@@ -255,7 +301,7 @@ class FusedArray:
         """Make the rows of the stacks follow a list of some of the lanes."""
         rows = {lane.trial: row for row, lane in enumerate(self._lanes)}
         order = [rows[lane.trial] for lane in lanes]
-        for stack in (self._parameters, self._buffers, self._optimizer.stack):
+        for stack in self._stacks:
             stack.keep(order)
         self._lanes = lanes
 
@@ -271,3 +317,8 @@ class FusedArray:
             model: nn.Module = self._models.build(seed)
             self._initial = {seed: tensors_of(model, self._fit.trained)}
         return self._initial[seed]
+
+
+def _split(rows: slice, size: int) -> list[slice]:
+    """Return rows in parts of a size at most."""
+    return [slice(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size)]

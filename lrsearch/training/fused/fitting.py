@@ -1,6 +1,7 @@
 """Whether a model can be trained as one of many stacked ones, found out by a few updates of both trainers."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,16 @@ from lrsearch.training.groups import parameter_groups
 from lrsearch.training.update import training_loss
 
 LANES_TRIED = 2
+AMP_TOLERANCE = 5e-2  # in bfloat16, which has eight bits
 TOLERANCE = 1e-3  # relative to a tensor's largest element: faults show at once, rounding does not reach it
 ROUNDING = (
     1e-5  # relative to the largest of all gradients: some are zero but for rounding, as before batch norm
 )
+
+
+_LOOP = "There is a performance drop"  # torch's warning: an operation that it repeats lane by lane
+_NUMBERS = ".item()"  # in torch's message on code that reads numbers out of tensors
+_ANY_OTHER = 200  # characters of other messages
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,22 @@ def fit(
     if optimizer not in FUSED_OPTIMIZERS:
         return Misfit(f"{optimizer} is not among {', '.join(FUSED_OPTIMIZERS)}")
     try:
-        return _tried(task, data, model, hyperparameters)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=_LOOP)
+            return _tried(task, data, model, hyperparameters)
     except Exception as error:  # whatever vectorising a user's code raises
-        return Misfit(in_one_line(error))
+        return Misfit(_worded(error))
+
+
+def _worded(error: Exception) -> str:
+    """Return why vectorising failed."""
+    message = in_one_line(error)
+    if _NUMBERS in message:
+        return "the code reads numbers out of tensors (.item(), or an if on a tensor), which differ by lane"
+    if _LOOP in message:
+        operation = next((word for word in message.split() if word.startswith("aten::")), "an operation")
+        return f"torch.func repeats {operation.rstrip('.')} lane by lane"
+    return message if len(message) <= _ANY_OTHER else f"{message[:_ANY_OTHER]}..."
 
 
 def _tried(
@@ -98,7 +118,7 @@ def _tried(
     reason = ""
     for network in _candidates(task, data, model, trained, changing):
         step = _stacked(network, model, trained, batch, valid_batch, data.device)
-        reason = _difference(reference, step)
+        reason = _difference(reference, step, AMP_TOLERANCE if task.amp else TOLERANCE)
         if not reason:
             return Fit(network, trained, random)
     return Misfit(f"trained in lanes it gives {reason} than alone")
@@ -184,29 +204,29 @@ def _stacked(
     return _Step(losses[last], gradients, changed, {name: value[last] for name, value in figures.items()})
 
 
-def _difference(alone: _Step, stacked: _Step) -> str:
+def _difference(alone: _Step, stacked: _Step, tolerance: float) -> str:
     """Return what differs, in words; empty if nothing does."""
-    if not _close(alone.loss, stacked.loss):
+    if not _close(alone.loss, stacked.loss, tolerance):
         return "another loss"
     rounding = ROUNDING * max(_size(value) for value in alone.gradients.values())
     for name, value in alone.gradients.items():
-        if not _close(value, stacked.gradients[name], rounding):
+        if not _close(value, stacked.gradients[name], tolerance, rounding):
             return f"another gradient of {name}"
     for name, value in alone.buffers.items():
-        if not _close(value, stacked.buffers[name]):
+        if not _close(value, stacked.buffers[name], tolerance):
             return f"another buffer {name}"
     for name, value in alone.figures.items():
-        if not _close(value, stacked.figures[name]):
+        if not _close(value, stacked.figures[name], tolerance):
             return f"another {name} in validation"
     return ""
 
 
-def _close(one: Tensor, other: Tensor, rounding: float = 0.0) -> bool:
+def _close(one: Tensor, other: Tensor, tolerance: float, rounding: float = 0.0) -> bool:
     one, other = one.detach().double(), other.detach().double()
     if one.shape != other.shape:
         return False
-    atol = TOLERANCE * _size(one) + rounding
-    return torch.allclose(one, other, rtol=TOLERANCE, atol=atol, equal_nan=True)
+    atol = tolerance * _size(one) + rounding
+    return torch.allclose(one, other, rtol=tolerance, atol=atol, equal_nan=True)
 
 
 def _size(tensor: Tensor) -> float:

@@ -11,7 +11,7 @@ from torch.func import grad_and_value, vmap
 from lrsearch.tasks.classification import Classification
 from lrsearch.tasks.task import Batch, Task
 from lrsearch.training.fused.gradients import Gradient
-from lrsearch.training.fused.network import Shared
+from lrsearch.training.fused.network import Batches, Shared, Stacked
 from lrsearch.training.fused.stack import of_lanes
 
 _aten = torch.ops.aten
@@ -21,6 +21,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[
     nn.Tanh: (torch.tanh_, _aten.tanh_backward),
     nn.Sigmoid: (torch.sigmoid_, _aten.sigmoid_backward),
 }
+_Inputs = Sequence[Shared] | Tensor  # batches [examples, features], or one tensor [lanes, features, examples]
 VALIDATION_COLUMNS = 2048  # examples validated at once: their activations stay in the cache
 
 
@@ -80,12 +81,12 @@ class LinearChain:
         return cls(task, layers, trained, cross_entropy=class_numbers and _is_cross_entropy(task))
 
     def gradient(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Sequence[Shared]
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Batches
     ) -> tuple[Tensor, Gradient]:
         """Return losses, and a gradient that is not multiplied out yet."""
         del buffers
         with torch.no_grad():
-            inputs = [Shared(shared.lanes, shared.batch[0].flatten(1)) for shared in batches]
+            inputs = _inputs(batches)
             outputs = self._forward(parameters, inputs)
             losses, delta = self._loss(outputs[-1], batches)
             deltas = self._backward(parameters, outputs, delta)
@@ -109,7 +110,7 @@ class LinearChain:
         figures = vmap(of_one_lane, in_dims=(0, None), randomness="same")(outputs.transpose(1, 2), targets)
         return dict(figures)
 
-    def _forward(self, parameters: Mapping[str, Tensor], inputs: Sequence[Shared]) -> list[Tensor]:
+    def _forward(self, parameters: Mapping[str, Tensor], inputs: _Inputs) -> list[Tensor]:
         """Return the output of every layer."""
         outputs: list[Tensor] = []
         for layer in self._layers:
@@ -136,19 +137,26 @@ class LinearChain:
                 deltas.append(torch.bmm(weight.transpose(1, 2), deltas[-1]))
         return deltas[::-1]
 
-    def _loss(self, outputs: Tensor, batches: Sequence[Shared]) -> tuple[Tensor, Tensor]:
+    def _loss(self, outputs: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
         """Return the losses ``[lanes]``, and their gradient by the chain's outputs."""
+        if isinstance(batches, Stacked):
+            return self._loss_of_stacked(outputs, batches.batch[1])
         if self._is_cross_entropy:
             targets = [_expanded(shared.batch[1], shared.lanes) for shared in batches]
             return _cross_entropy(outputs, targets[0] if len(targets) == 1 else torch.cat(targets))
-        parts = [self._general_loss(outputs[shared.lanes], shared.batch[1]) for shared in batches]
+        parts = [self._general_loss(outputs[shared.lanes], shared.batch[1], None) for shared in batches]
         losses, deltas = zip(*parts, strict=True)
-        return torch.cat(losses), torch.cat(deltas).transpose(1, 2)
+        return torch.cat(losses), torch.cat(deltas)
 
-    def _general_loss(self, outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
-        step = vmap(grad_and_value(self._task.loss), in_dims=(0, None), randomness="same")
+    def _loss_of_stacked(self, outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
+        if self._is_cross_entropy:
+            return _cross_entropy(outputs, targets.unsqueeze(1))
+        return self._general_loss(outputs, targets, 0)
+
+    def _general_loss(self, outputs: Tensor, targets: Any, dimension: int | None) -> tuple[Tensor, Tensor]:
+        step = vmap(grad_and_value(self._task.loss), in_dims=(0, dimension), randomness="same")
         deltas, losses = step(outputs.transpose(1, 2), targets)
-        return losses, deltas
+        return losses, deltas.transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class _ChainGradient:
     """
 
     places: Sequence[tuple[int, bool]]
-    inputs: Sequence[Shared]
+    inputs: _Inputs
     outputs: Sequence[Tensor]
     deltas: Sequence[Tensor]
 
@@ -177,10 +185,11 @@ class _ChainGradient:
             return
         if factors is not None:
             delta = delta * of_lanes(factors, delta)
-        if number:
-            target.baddbmm_(delta, self.outputs[number - 1].transpose(1, 2))
+        before = self.outputs[number - 1] if number else self.inputs
+        if isinstance(before, Tensor):
+            target.baddbmm_(delta, before.transpose(1, 2))
             return
-        for shared in self.inputs:
+        for shared in before:
             target[shared.lanes].flatten(0, 1).addmm_(delta[shared.lanes].flatten(0, 1), shared.batch)
 
     def tensors(self) -> list[Tensor]:
@@ -191,9 +200,10 @@ class _ChainGradient:
         delta = self.deltas[number]
         if is_bias:
             return delta.sum(2)
-        if number:
-            return torch.bmm(delta, self.outputs[number - 1].transpose(1, 2))
-        return torch.cat([_products(delta[shared.lanes], shared.batch) for shared in self.inputs])
+        before = self.outputs[number - 1] if number else self.inputs
+        if isinstance(before, Tensor):
+            return torch.bmm(delta, before.transpose(1, 2))
+        return torch.cat([_products(delta[shared.lanes], shared.batch) for shared in before])
 
 
 def _layers(model: nn.Module) -> list[_Layer] | None:
@@ -266,8 +276,17 @@ def _expanded(targets: Tensor, lanes: slice) -> Tensor:
     return targets.view(1, 1, -1).expand(lanes.stop - lanes.start, 1, -1)
 
 
-def _first_products(weight: Tensor, inputs: Sequence[Shared]) -> Tensor:
+def _inputs(batches: Batches) -> _Inputs:
+    if isinstance(batches, Stacked):
+        inputs: Tensor = batches.batch[0]
+        return inputs.flatten(2).transpose(1, 2)
+    return [Shared(shared.lanes, shared.batch[0].flatten(1)) for shared in batches]
+
+
+def _first_products(weight: Tensor, inputs: _Inputs) -> Tensor:
     """Return the first layer's outputs, ``[lanes, features, examples]``."""
+    if isinstance(inputs, Tensor):
+        return torch.bmm(weight, inputs)
     if len(inputs) == 1:
         return _products(weight, inputs[0].batch.t())
     return torch.cat([_products(weight[shared.lanes], shared.batch.t()) for shared in inputs])

@@ -23,6 +23,21 @@ class Shared:
     batch: Batch
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """A batch of its own for every lane.
+
+    Args:
+        batch: prepared, its tensors ``[lanes, examples, ...]``.
+    """
+
+    batch: Batch
+
+
+Batches = Sequence[Shared] | Stacked
+"""What lanes learn from: one batch for each run of them, in the order of the lanes, or one for every lane."""
+
+
 class Network(Protocol):
     """A model of many lanes."""
 
@@ -30,14 +45,14 @@ class Network(Protocol):
     """Whether it needs automatic differentiation; what does not is faster in inference mode."""
 
     def gradient(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Sequence[Shared]
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Batches
     ) -> tuple[Tensor, Gradient]:
         """Return the losses ``[lanes]`` and what they ask of the parameters.
 
         Args:
             parameters: trained ones by name, ``[lanes, ...]``.
             buffers: all other tensors of the model; those that training changes are changed.
-            batches: one for each run of lanes, in the order of the lanes.
+            batches: what they learn from.
         """
         ...
 

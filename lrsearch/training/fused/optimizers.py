@@ -15,8 +15,11 @@ from lrsearch.schedules.formulas import Floats
 from lrsearch.training.fused.gradients import Gradient
 from lrsearch.training.fused.stack import Stack, of_lanes
 
-Updates = Callable[[int, Gradient], None]
-"""Makes an update of an epoch, of this number from 0, with the gradient at hand."""
+Number = int | Tensor
+"""Number of an update in its epoch, from 0: as a tensor ``[1]`` where the device counts by itself."""
+
+Updates = Callable[[Number, Gradient], None]
+"""Makes an update of an epoch, of this number, with the gradient at hand."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,19 @@ class StackedOptimizer(Protocol):
         ...
 
 
+class _Table:
+    """Values that each update of an epoch takes its own of, ``[updates, ...]``."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values, self._rows = values, values.unbind()
+
+    def at(self, update: Number) -> Tensor:
+        """Return those of an update; a tensor's number is not read on the host."""
+        if isinstance(update, int):
+            return self._rows[update]
+        return self._values.index_select(0, update).squeeze(0)
+
+
 class _Rates:
     """Learning rates of an epoch by update and parameter, shaped as factors on the stacked parameters."""
 
@@ -63,17 +79,18 @@ class _Rates:
         scales = [tuple(lane.scales) for lane in lanes]
         plain = all(scale == 1 for of_lane in scales for scale in of_lane)
         self._scales = None if plain else _tensor(scales, parameters[0]).T.contiguous().unbind()
-        self._flat = lrs.unbind()
-        self._shaped = {ndim: _shaped(lrs, ndim) for ndim in {parameter.ndim for parameter in parameters}}
+        self._flat = _Table(lrs)
+        dimensions = {parameter.ndim for parameter in parameters}
+        self._shaped = {ndim: _Table(lrs.view(*lrs.shape, *(1,) * (ndim - 1))) for ndim in dimensions}
 
-    def at(self, update: int, number: int, parameter: Tensor) -> Tensor:
+    def at(self, update: Number, number: int, parameter: Tensor) -> Tensor:
         """Return the rates of a parameter, as a factor on it."""
-        rates = self._shaped[parameter.ndim][update]
+        rates = self._shaped[parameter.ndim].at(update)
         return rates if self._scales is None else rates * of_lanes(self._scales[number], parameter)
 
-    def negative(self, update: int, number: int) -> Tensor:
+    def negative(self, update: Number, number: int) -> Tensor:
         """Return the rates of a parameter with the sign of a descent, ``[lanes]``."""
-        rates = self._flat[update].neg()
+        rates = self._flat.at(update).neg()
         return rates if self._scales is None else rates.mul_(self._scales[number])
 
 
@@ -112,7 +129,7 @@ class _PlainUpdates:
         self._rates, self._parameters = rates, parameters
         self._decays = _factors("weight_decay", lanes, parameters)
 
-    def __call__(self, update: int, gradient: Gradient) -> None:
+    def __call__(self, update: Number, gradient: Gradient) -> None:
         for number, parameter in enumerate(self._parameters):
             if self._decays is not None:
                 rates = self._rates.at(update, number, parameter)
@@ -135,8 +152,8 @@ class _MomentumUpdates:
         self._decays = _factors("weight_decay", lanes, parameters)
         self._shares = _shares(lanes, parameters[0])
 
-    def __call__(self, update: int, gradient: Gradient) -> None:
-        shares = self._shares[min(update, 1)]
+    def __call__(self, update: Number, gradient: Gradient) -> None:
+        shares = None if self._shares is None else self._shares.at(update)
         for number, (parameter, momentum) in enumerate(zip(self._parameters, self._momenta, strict=True)):
             momentum.mul_(self._factors[number])
             if self._decays is not None:
@@ -162,8 +179,8 @@ class _NesterovUpdates:
         self._decays = _factors("weight_decay", lanes, parameters)
         self._shares = _shares(lanes, parameters[0])
 
-    def __call__(self, update: int, gradient: Gradient) -> None:
-        shares = self._shares[min(update, 1)]
+    def __call__(self, update: Number, gradient: Gradient) -> None:
+        shares = None if self._shares is None else self._shares.at(update)
         values = gradient.tensors()
         for number, (parameter, momentum) in enumerate(zip(self._parameters, self._momenta, strict=True)):
             value, factor, ahead = values[number], self._factors[number], self._ahead[number]
@@ -221,8 +238,8 @@ class _AdamUpdates:
         largest = [bool(lane.arguments["amsgrad"]) for lane in lanes]
         self._keeps_largest = torch.tensor(largest, device=like.device) if any(largest) else None
 
-    def __call__(self, update: int, gradient: Gradient) -> None:
-        first, second = (corrections[update] for corrections in self._corrections)
+    def __call__(self, update: Number, gradient: Gradient) -> None:
+        first, second = (corrections.at(update) for corrections in self._corrections)
         for number, (parameter, value) in enumerate(zip(self._parameters, gradient.tensors(), strict=True)):
             rates = self._rates.at(update, number, parameter)
             if self._decay_apart is not None:
@@ -262,22 +279,23 @@ def stacked_optimizer(name: str, like: Sequence[Tensor], capacity: int) -> Stack
     return StackedAdam(like, capacity, decoupled=name == "AdamW")
 
 
-def _corrections(lanes: Sequence[LaneSettings], like: Tensor) -> list[tuple[Tensor, ...]]:
+def _corrections(lanes: Sequence[LaneSettings], like: Tensor) -> list[_Table]:
     """Return what the two means of Adam are divided by, by update, ``[lanes]``; of the second the root."""
     betas = np.array([lane.arguments["betas"] for lane in lanes])
     done = np.array([lane.updates for lane in lanes])
     updates = 1 + done + np.arange(len(lanes[0].lrs))[:, None]
     first, second = (_tensor(1 - betas[:, i] ** updates, like) for i in range(2))
-    return [first.unbind(), second.sqrt().unbind()]
+    return [_Table(first), _Table(second.sqrt())]
 
 
-def _shares(lanes: Sequence[LaneSettings], like: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return the part of the gradient that enters the momentum, ``[lanes]``, at first and later; or None."""
+def _shares(lanes: Sequence[LaneSettings], like: Tensor) -> _Table | None:
+    """Return the part of the gradient that enters the momentum, ``[lanes]``; None where it is all of it."""
     share = [1 - lane.arguments["dampening"] for lane in lanes]
     if all(each == 1 for each in share):
-        return None, None
-    first = [each if lane.updates else 1.0 for each, lane in zip(share, lanes, strict=True)]
-    return _tensor(first, like), _tensor(share, like)
+        return None
+    rows = np.tile(share, (len(lanes[0].lrs), 1))
+    rows[0, [lane.updates == 0 for lane in lanes]] = 1.0
+    return _Table(_tensor(rows, like))
 
 
 def _factors(name: str, lanes: Sequence[LaneSettings], parameters: Sequence[Tensor]) -> list[Tensor] | None:
@@ -300,10 +318,6 @@ def _unless_zero(values: Tensor) -> Tensor | None:
 
 def _numbered(tensors: Sequence[Tensor], prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}{number}": tensor for number, tensor in enumerate(tensors)}
-
-
-def _shaped(rows: Tensor, ndim: int) -> tuple[Tensor, ...]:
-    return rows.view(*rows.shape, *(1,) * (ndim - 1)).unbind()
 
 
 def _tensor(values: Any, like: Tensor) -> Tensor:

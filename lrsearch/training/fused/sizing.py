@@ -61,7 +61,7 @@ def doubled_while_worthwhile(seconds: Callable[[int], float | None], at_most: in
         doubled = seconds(2 * lanes)
         if doubled is None or doubled / 2 > WORTHWHILE * best:
             break
-        lanes, best = 2 * lanes, doubled / 2
+        lanes, best = 2 * lanes, doubled
     return lanes
 
 

@@ -54,9 +54,12 @@ class Stack:
         return {name: tensor[:lanes].to("cpu", copy=True) for name, tensor in self._tensors.items()}
 
     def restore(self, copy: Mapping[str, Tensor]) -> None:
-        """Make the first lanes what they were when a copy was taken."""
-        for name, values in copy.items():
-            self._tensors[name][: len(values)].copy_(values)
+        """Make the first lanes what they were when a copy was taken; what was added since becomes zero."""
+        for name, tensor in self._tensors.items():
+            if name in copy:
+                tensor[: len(copy[name])].copy_(copy[name])
+            else:
+                tensor.zero_()
 
 
 def of_lanes(values: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from lrsearch.tasks.task import Batch, Task
 from lrsearch.tasks.trees import mapped
 from lrsearch.training.eager import validation_figures
 from lrsearch.training.fused.gradients import DenseGradient, Gradient
-from lrsearch.training.fused.network import Shared
+from lrsearch.training.fused.network import Batches, Shared, Stacked
 from lrsearch.training.update import training_loss
 
 _MODEL = "model."  # what names of the model's tensors begin with in _Call
@@ -49,11 +49,11 @@ class VmappedModule:
         self._validate = _Call(task, model, validation_figures)
 
     def gradient(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Sequence[Shared]
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batches: Batches
     ) -> tuple[Tensor, Gradient]:
         """Return losses and gradients; buffers are changed in place."""
         self._model.train()
-        batch, dimension = (batches[0].batch, None) if len(batches) == 1 else (_of_each_lane(batches), 0)
+        batch, dimension = _of_all_lanes(batches)
         step = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, 0, dimension), randomness="same")
         gradients, (losses, changed) = step(dict(parameters), dict(buffers), batch)
         for name, value in changed.items():
@@ -85,6 +85,13 @@ class VmappedModule:
 
 def _prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_MODEL + name: tensor for name, tensor in tensors.items()}
+
+
+def _of_all_lanes(batches: Batches) -> tuple[Batch, int | None]:
+    """Return a batch, and which dimension of its tensors is that of the lanes; None where all share it."""
+    if isinstance(batches, Stacked):
+        return batches.batch, 0
+    return (batches[0].batch, None) if len(batches) == 1 else (_of_each_lane(batches), 0)
 
 
 def _of_each_lane(batches: Sequence[Shared]) -> Batch:
