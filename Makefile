@@ -5,16 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: search test test-slow lint clean
+.PHONY: search test test-slow test-gpu lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/lrsearch optimize studies/digits-tpe.toml
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# On a machine with a CUDA device; it needs a build of PyTorch that has CUDA in the environment.
+test-gpu: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
