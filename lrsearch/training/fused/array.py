@@ -2,10 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,7 +11,8 @@ from torch import Tensor, nn
 
 from lrsearch.optimizers import optimizer_named
 from lrsearch.results import EpochResult, LaneFailure, in_one_line
-from lrsearch.schedules import Hyperparameters, Schedule, State
+from lrsearch.schedules import Hyperparameters, Schedule
+from lrsearch.schedules.formulas import Floats
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, ResidentData, TrainingData, derived_seed
@@ -22,40 +21,13 @@ from lrsearch.training.eager import Models, validate
 from lrsearch.training.fused.device_epoch import DeviceBatches, DeviceSteps
 from lrsearch.training.fused.fitting import Fit, tensors_of
 from lrsearch.training.fused.gradients import Gradient, clipped, mean
+from lrsearch.training.fused.lane import Lane, neighbours, split
 from lrsearch.training.fused.network import Batches, Shared
 from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
 from lrsearch.training.groups import parameter_groups
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Lane:
-    """A trial in training; its row in the stacks is its place in the list of lanes.
-
-    Args:
-        trial: its number.
-        schedule: its learning rates.
-        state: of the schedule.
-        seed: of its weights, batch order and all other randomness.
-        arguments: of its optimizer, after lr.
-        scales: factor on lr of each trained parameter.
-        epoch: epochs trained.
-    """
-
-    trial: int
-    schedule: Schedule
-    state: State | None
-    seed: int
-    arguments: dict[str, object]
-    scales: tuple[float, ...]
-    epoch: int = 0
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """What lanes share that see the same batches: seed and epoch."""
-        return self.seed, self.epoch
 
 
 class FusedArray:
@@ -92,7 +64,7 @@ class FusedArray:
         parameters, buffers = tensors_of(self._model, fit.trained)
         self._parameters, self._buffers = Stack(parameters, lanes), Stack(buffers, lanes)
         self._optimizer = stacked_optimizer(optimizer, list(parameters.values()), lanes)
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         self._at_once = lanes  # until memory runs out
         self._device_steps = DeviceSteps() if data.device.type == "cuda" else None
 
@@ -130,26 +102,39 @@ class FusedArray:
         self._parameters.fill(row, parameters)
         self._buffers.fill(row, buffers)
         self._optimizer.stack.fill(row, {})
-        self._lanes.append(_Lane(trial, schedule, schedule.start(), seed, arguments, scales))
+        self._lanes.append(Lane(trial, schedule, schedule.start(), seed, arguments, scales))
 
     def drop(self, trials: Collection[int]) -> None:
         """Free the lanes of these trials."""
         self._arrange([lane for lane in self._lanes if lane.trial not in trials])
 
     def run_epoch(self) -> list[EpochResult | LaneFailure]:
-        """Train every lane for one epoch; if training raises, all are freed and reported as failed."""
-        if not self._lanes:
-            return []
-        started = [lane.trial for lane in self._lanes]
-        try:
-            with threads_for(self._model, self._data.device):
-                results = self._train_within_memory()
-        except Exception as error:  # whatever a user's model raises fails its trials, not the study
-            failures = [LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error)) for lane in self._lanes]
-            self.drop(started)
-            return list(failures)
-        by_trial = {result.trial: result for result in results}
-        return [by_trial[trial] for trial in started]
+        """Train every lane for one epoch; lanes that fail are freed.
+
+        A schedule of the user's own that raises fails its lane alone; a model that does fails all of them.
+        """
+        order = [lane.trial for lane in self._lanes]
+        lrs, ended = self._learning_rates()
+        self.drop(ended)
+        if self._lanes:
+            try:
+                with threads_for(self._model, self._data.device):
+                    ended |= self._train_within_memory(lrs)
+            except Exception as error:  # whatever a user's model raises fails its trials, not the study
+                ended |= {lane.trial: _failure(lane, error) for lane in self._lanes}
+                self.drop(order)
+        return [ended[trial] for trial in order]
+
+    def _learning_rates(self) -> tuple[dict[int, Floats], dict[int, EpochResult | LaneFailure]]:
+        """Return the next epoch's learning rates by trial, and the trials whose schedule has none for it."""
+        lrs: dict[int, Floats] = {}
+        failed: dict[int, EpochResult | LaneFailure] = {}
+        for lane in self._lanes:
+            try:
+                lrs[lane.trial] = lane.schedule.epoch_lrs(lane.epoch, lane.state)
+            except Exception as error:  # whatever a user's schedule raises
+                failed[lane.trial] = _failure(lane, error)
+        return lrs, failed
 
     def state_dict(self, trial: int) -> dict[str, Tensor]:
         """Return copies of the parameters and buffers of a trial's model by name."""
@@ -157,13 +142,13 @@ class FusedArray:
         stacked = {**self._parameters.rows(slice(row, row + 1)), **self._buffers.rows(slice(row, row + 1))}
         return {name: tensor[0].clone() for name, tensor in stacked.items()}
 
-    def _train_within_memory(self) -> list[EpochResult]:
+    def _train_within_memory(self, lrs: Mapping[int, Floats]) -> dict[int, EpochResult]:
         """Train an epoch; when memory runs out, anew from its beginning with half of the lanes at a time."""
         self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
         before = [stack.copy(len(self._lanes)) for stack in self._stacks]
         while True:
             try:
-                return self._train_epoch()
+                return self._train_epoch(lrs)
             except torch.OutOfMemoryError:
                 at_once = min(self._at_once, len(self._lanes))
                 if at_once == 1:
@@ -178,52 +163,26 @@ class FusedArray:
     def _stacks(self) -> tuple[Stack, ...]:
         return self._parameters, self._buffers, self._optimizer.stack
 
-    def _train_epoch(self) -> list[EpochResult]:
+    def _train_epoch(self, lrs: Mapping[int, Floats]) -> dict[int, EpochResult]:
         begun = time.perf_counter()
-        lrs = [lane.schedule.epoch_lrs(lane.epoch, lane.state) for lane in self._lanes]
-        settings = [
-            LaneSettings(lane.arguments, lane.scales, lane.epoch * self.steps_per_epoch, rates)
-            for lane, rates in zip(self._lanes, lrs, strict=True)
-        ]
+        settings = [lane.settings(lrs[lane.trial]) for lane in self._lanes]
         sums = torch.cat([self._update(rows, settings[rows]) for rows in self._parts()])
         figures = self._validate()
+        train_losses = (sums / self.steps_per_epoch).tolist()
         seconds = (time.perf_counter() - begun) / len(self._lanes)
-        return [
-            self._ended_epoch(lane, row, train_loss, figures, float(rates[-1]), seconds)
-            for row, (lane, train_loss, rates) in enumerate(
-                zip(self._lanes, (sums / self.steps_per_epoch).tolist(), lrs, strict=True)
-            )
-        ]
-
-    def _ended_epoch(
-        self,
-        lane: _Lane,
-        row: int,
-        train_loss: float,
-        figures: dict[str, list[float]],
-        lr: float,
-        seconds: float,
-    ) -> EpochResult:
-        valid_loss = figures["loss"][row]
-        lane.state = lane.schedule.update(lane.state, valid_loss)
-        lane.epoch += 1
-        metrics = {f"valid_{name}": values[row] for name, values in figures.items() if name != "loss"}
-        return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, lr, seconds)
+        for lane, loss in zip(self._lanes, figures["loss"], strict=True):
+            lane.state = lane.schedule.update(lane.state, loss)
+            lane.epoch += 1
+        return {
+            lane.trial: _result(lane, train_losses[row], _row(figures, row), lrs[lane.trial], seconds)
+            for row, lane in enumerate(self._lanes)
+        }
 
     def _parts(self) -> list[slice]:
         """Return the lanes that train together: as many as fit; with random steps, those at one epoch."""
         every = slice(0, len(self._lanes))
-        runs = [run for run, _lane in self._neighbours(every)] if self._fit.random else [every]
-        return [part for run in runs for part in _split(run, self._at_once)]
-
-    def _neighbours(self, rows: slice) -> list[tuple[slice, _Lane]]:
-        """Return runs of lanes that see the same batches, counted from the first of ``rows``."""
-        found, first = [], 0
-        for _place, group in groupby(self._lanes[rows], key=lambda lane: lane.place):
-            lanes = list(group)
-            found.append((slice(first, first + len(lanes)), lanes[0]))
-            first += len(lanes)
-        return found
+        runs = [run for run, _lane in neighbours(self._lanes)] if self._fit.random else [every]
+        return [part for run in runs for part in split(run, self._at_once)]
 
     def _update(self, rows: slice, settings: Sequence[LaneSettings]) -> Tensor:
         """Train lanes for an epoch, and return the sums of their losses ``[lanes]``."""
@@ -245,7 +204,7 @@ class FusedArray:
 
     def _make_steps(self, step: Callable[[Number, Sequence[Batches]], None], rows: slice) -> None:
         if self._device_steps is None or self._fit.random or not isinstance(self._data, ResidentData):
-            for number, batches in enumerate(self._batches(self._neighbours(rows))):
+            for number, batches in enumerate(self._batches(self._lanes[rows])):
                 step(number, batches)
             return
         gathered = DeviceBatches(self._data, [lane.place for lane in self._lanes[rows]])
@@ -260,12 +219,13 @@ class FusedArray:
     def _without_gradients(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._fit.network.differentiates else torch.inference_mode()
 
-    def _batches(self, neighbours: Sequence[tuple[slice, _Lane]]) -> Iterator[list[list[Shared]]]:
+    def _batches(self, lanes: Sequence[Lane]) -> Iterator[list[list[Shared]]]:
         """Yield for each update its batches, and of each what every run of lanes gets."""
-        streams = [self._data.updates(lane.seed, lane.epoch) for _lanes, lane in neighbours]
+        runs = neighbours(lanes)
+        streams = [self._data.updates(lane.seed, lane.epoch) for _run, lane in runs]
         for of_runs in zip(*streams, strict=True):
             yield [
-                [Shared(lanes, batch) for (lanes, _lane), batch in zip(neighbours, accumulated, strict=True)]
+                [Shared(run, batch) for (run, _lane), batch in zip(runs, accumulated, strict=True)]
                 for accumulated in zip(*of_runs, strict=True)
             ]
 
@@ -283,7 +243,7 @@ class FusedArray:
 
     def _validate(self) -> dict[str, list[float]]:
         """Return loss and metrics of every lane on the validation split, means over all its examples."""
-        parts = [self._figures(rows) for rows in _split(slice(0, len(self._lanes)), self._at_once)]
+        parts = [self._figures(rows) for rows in split(slice(0, len(self._lanes)), self._at_once)]
         return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
     def _figures(self, rows: slice) -> dict[str, list[float]]:
@@ -297,7 +257,7 @@ class FusedArray:
                 total += examples
         return {name: (values / total).tolist() for name, values in sums.items()}
 
-    def _arrange(self, lanes: list[_Lane]) -> None:
+    def _arrange(self, lanes: list[Lane]) -> None:
         """Make the rows of the stacks follow a list of some of the lanes."""
         rows = {lane.trial: row for row, lane in enumerate(self._lanes)}
         order = [rows[lane.trial] for lane in lanes]
@@ -319,6 +279,17 @@ class FusedArray:
         return self._initial[seed]
 
 
-def _split(rows: slice, size: int) -> list[slice]:
-    """Return rows in parts of a size at most."""
-    return [slice(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size)]
+def _row(figures: Mapping[str, list[float]], row: int) -> dict[str, float]:
+    return {name: values[row] for name, values in figures.items()}
+
+
+def _result(
+    lane: Lane, train_loss: float, figures: dict[str, float], lrs: Floats, seconds: float
+) -> EpochResult:
+    """Return what a lane has learned in an epoch, from the figures of its validation."""
+    metrics = {f"valid_{name}": value for name, value in figures.items() if name != "loss"}
+    return EpochResult(lane.trial, lane.epoch, train_loss, figures["loss"], metrics, float(lrs[-1]), seconds)
+
+
+def _failure(lane: Lane, error: Exception) -> LaneFailure:
+    return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error))

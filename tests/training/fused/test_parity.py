@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.schedules import Hyperparameters
+from lrsearch.errors import SpecError
+from lrsearch.results import EpochResult, LaneFailure
+from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.tasks import load_task
 from lrsearch.training.fused.linear_chain import LinearChain
 from lrsearch.training.fused.vmapped import VmappedModule
@@ -184,6 +186,39 @@ def test_a_lane_that_becomes_nan_harms_no_other(model):
     assert not figures(curves[1])[-1, 1].isfinite()
     torch.testing.assert_close(figures(curves[0]), figures(alone[0]), **EXACT)
     torch.testing.assert_close(figures(curves[2]), figures(alone[1]), **EXACT)
+
+
+def test_a_schedule_that_fails_ends_its_own_lane_alone():
+    """Others go on when a rule of the user's raises in one lane."""
+
+    class Failing(Schedule):
+        def epoch_lrs(self, epoch, state):
+            if epoch == 2:
+                raise SpecError("no rate left")
+            return super().epoch_lrs(epoch, state)
+
+    task, points = Blobs(), [point(0.05), point(0.1), point(0.2)]
+    array = fused(task, 3, points=points)
+    for trial, hyperparameters in enumerate(points):
+        array.start(trial, hyperparameters)
+    array._lanes[1].schedule = Failing(points[1], EPOCHS, array.steps_per_epoch)
+    results = [array.run_epoch() for _epoch in range(4)]
+    assert [[r.trial for r in each] for each in results] == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 2]]
+    assert results[2][1] == LaneFailure(1, 3, "SpecError: no rate left")
+    alone, _tensors = trained(eager(task), points)
+    last = [result for result in results[3] if isinstance(result, EpochResult)]
+    expected = torch.stack([figures(alone[trial])[3] for trial in (0, 2)])
+    torch.testing.assert_close(figures(last), expected, **EXACT)
+
+
+def test_metrics_keep_their_names():
+    """A metric may be called as the losses are."""
+    metrics = {
+        "train_loss": lambda outputs, _targets: outputs.mean(),
+        "lr": lambda outputs, _targets: outputs.max(),
+    }
+    task, points = Blobs(metrics=metrics), [point(0.1)]
+    assert_same(trained(fused(task, 1, points=points), points), trained(eager(task), points), **EXACT)
 
 
 def test_a_lane_may_have_a_seed_of_its_own():
