@@ -1,8 +1,10 @@
 """Who stops trials early: decided from memory, for all lanes together, so that their order cannot matter."""
 
 import math
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 from typing import Protocol
 
@@ -20,11 +22,53 @@ class Pruner(Protocol):
         """Return the trials to stop.
 
         Args:
-            losses: validation loss by trial and epoch (from 1), of all trials of the study, with the latest
-                losses of all candidates entered.
+            losses: validation loss by trial and epoch (from 1, rising), of all trials of the study, with the
+                latest losses of all candidates entered.
             candidates: the running trials that may be stopped, each judged at its latest epoch.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a trial stands among those that have reached its latest epoch.
+
+    Args:
+        epoch: its latest, from 1.
+        rank: number of trials that were better there.
+        rivals: losses of all trials there, its own among them, in rising order.
+    """
+
+    epoch: int
+    rank: int
+    rivals: Sequence[float]
+
+
+def standings(losses: Losses, trials: Collection[int]) -> dict[int, Standing]:
+    """Return where trials stand, in one pass over all losses; trials without a loss are left out."""
+    reached = {trial: max(losses[trial]) for trial in trials if losses.get(trial)}
+    rivals: dict[int, list[float]] = {epoch: [] for epoch in reached.values()}
+    for curve in losses.values():
+        for epoch, loss in curve.items():
+            if epoch in rivals:
+                rivals[epoch].append(loss)
+    for there in rivals.values():
+        there.sort()
+    return {
+        trial: Standing(epoch, bisect_left(rivals[epoch], losses[trial][epoch]), rivals[epoch])
+        for trial, epoch in reached.items()
+    }
+
+
+def best_so_far(losses: Losses) -> dict[int, dict[int, float]]:
+    """Return for every trial and epoch the lowest loss up to it; a loss that diverged stays infinite."""
+    lowest = {}
+    for trial, curve in losses.items():
+        lowest[trial] = dict(zip(curve, accumulate(curve.values(), min), strict=True))
+        last = max(curve, default=0)
+        if curve.get(last) == math.inf:
+            lowest[trial][last] = math.inf
+    return lowest
 
 
 @dataclass(frozen=True)
@@ -50,17 +94,48 @@ class RungPruner:
 
     def decide(self, losses: Losses, candidates: Collection[int]) -> set[int]:
         """Return the candidates that stand on a rung and are not among its best part."""
-        return {trial for trial in candidates if self._fails(losses, trial)}
+        field = standings(losses, candidates)
+        return {trial for trial, standing in field.items() if self._fails(standing)}
 
-    def _fails(self, losses: Losses, trial: int) -> bool:
-        epoch, loss = latest(losses, trial)
-        if epoch not in self.rungs:
+    def _fails(self, standing: Standing) -> bool:
+        reached = len(standing.rivals)
+        if standing.epoch not in self.rungs or reached < self.least_trials:
             return False
-        rivals = [curve[epoch] for curve in losses.values() if epoch in curve]
-        if len(rivals) < self.least_trials:
+        return standing.rank >= max(1, int(reached * self.rungs[standing.epoch] + ROUNDING))
+
+
+@dataclass(frozen=True)
+class PercentilePruner:
+    """Lets a trial go on at an epoch only if it is among the best part of all trials; the part shrinks.
+
+    After a fraction x of its epochs this part is ``best_part`` (1 - x) of all trials that have begun, rounded
+    up. Trials are compared by their best loss so far, as one whose learning rate has just risen again looks
+    worse than it is. Those stopped before count as worse than any that has come so far.
+
+    Args:
+        epochs: of a trial that is not stopped.
+        first_epoch: no trial is judged before it.
+        best_part: in (0, 1].
+        least_trials: trials that must have reached an epoch before anybody is stopped there.
+    """
+
+    epochs: int
+    first_epoch: int
+    best_part: float
+    least_trials: int
+
+    def decide(self, losses: Losses, candidates: Collection[int]) -> set[int]:
+        """Return the candidates that are not among the best part at their epochs."""
+        begun = sum(map(bool, losses.values()))
+        field = standings(best_so_far(losses), candidates)
+        return {trial for trial, standing in field.items() if self._fails(standing, begun)}
+
+    def _fails(self, standing: Standing, begun: int) -> bool:
+        judged = self.first_epoch <= standing.epoch < self.epochs
+        if not judged or len(standing.rivals) < self.least_trials:
             return False
-        better = sum(rival < loss for rival in rivals)
-        return better >= max(1, int(len(rivals) * self.rungs[epoch] + ROUNDING))
+        part = self.best_part * (1 - standing.epoch / self.epochs)
+        return standing.rank >= math.ceil(part * begun - ROUNDING)
 
 
 @dataclass(frozen=True)
@@ -77,25 +152,20 @@ class MedianPruner:
 
     def decide(self, losses: Losses, candidates: Collection[int]) -> set[int]:
         """Return the candidates that are worse than the median."""
-        return {trial for trial in candidates if self._fails(losses, trial)}
+        field = standings(losses, candidates)
+        return {trial for trial, standing in field.items() if self._fails(losses[trial], standing)}
 
-    def _fails(self, losses: Losses, trial: int) -> bool:
-        epoch, _loss = latest(losses, trial)
-        others = [curve[epoch] for other, curve in losses.items() if other != trial and epoch in curve]
-        if epoch < self.first_epoch or len(others) < self.least_trials:
+    def _fails(self, curve: Mapping[int, float], standing: Standing) -> bool:
+        if standing.epoch < self.first_epoch or len(standing.rivals) - 1 < self.least_trials:
             return False
-        return min(losses[trial].values()) > median(others)
+        others = [*standing.rivals[: standing.rank], *standing.rivals[standing.rank + 1 :]]
+        return min(curve.values()) > median(others)
 
 
-def latest(losses: Losses, trial: int) -> tuple[int, float]:
-    """Return the last epoch of a trial and its loss there; epoch 0 if it has none."""
-    curve = losses.get(trial, {})
-    epoch = max(curve, default=0)
-    return epoch, curve.get(epoch, math.inf)
-
-
-PRUNERS = ("asha", "median", "first-epochs", "none")
+PRUNERS = ("percentile", "asha", "median", "first-epochs", "none")
+BEST_PART = 0.4  # of percentile: a third of all epochs is spent (python -m benchmarks.pruning)
 REDUCTION_FACTOR = 2  # measured on the digits: 3 stopped trials that would have won, for no saving
+LEAST_TRIALS = 4  # before anybody is stopped
 FINISHED_PART = 8  # of first-epochs: the best eighth of the trials that came so far goes on
 
 
@@ -103,10 +173,11 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
     """Return the pruner of that name, its settings derived from the budget.
 
     Nothing is judged before epoch ceil(largest warm-up x epochs) + 1: a trial that still warms up looks worse
-    than it is.
+    than it is. Percentile begins half-way through the longest warm-up: its first cut is so mild that waiting
+    longer costs epochs and saves no winner (``python -m benchmarks.pruning``).
 
     Args:
-        name: asha, median, first-epochs or none.
+        name: one of ``PRUNERS``.
         epochs: epochs of a trial that is not stopped.
         trials: budget of the study.
         largest_warmup_fraction: of all trials of the study.
@@ -116,12 +187,16 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
     """
     if name not in PRUNERS:
         raise UnknownNameError("pruner", name, PRUNERS)
-    first_epoch = math.ceil(largest_warmup_fraction * epochs - ROUNDING) + 1
+    warmup_epochs = largest_warmup_fraction * epochs - ROUNDING
+    early = name == "percentile"
+    first_epoch = max(1, math.ceil(warmup_epochs / 2)) if early else math.ceil(warmup_epochs) + 1
     if name == "none" or first_epoch >= epochs:
         return NoPruner()
+    if name == "percentile":
+        return PercentilePruner(epochs, first_epoch, BEST_PART, LEAST_TRIALS)
     if name == "asha":
         rungs = successive_rungs(first_epoch, epochs)
-        return RungPruner(dict.fromkeys(rungs, 1 / REDUCTION_FACTOR), 2 * REDUCTION_FACTOR)
+        return RungPruner(dict.fromkeys(rungs, 1 / REDUCTION_FACTOR), LEAST_TRIALS)
     if name == "median":
         return MedianPruner(first_epoch, least_trials=5)
     finished = max(1, round(trials / FINISHED_PART))

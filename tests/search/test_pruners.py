@@ -1,6 +1,7 @@
 """Pruners against sorting, against Optuna's own, and against the order of lanes."""
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import optuna
@@ -11,13 +12,17 @@ from optuna.distributions import FloatDistribution
 
 from lrsearch.errors import UnknownNameError
 from lrsearch.search.pruners import (
+    BEST_PART,
+    LEAST_TRIALS,
     PRUNERS,
     REDUCTION_FACTOR,
     MedianPruner,
     NoPruner,
+    PercentilePruner,
     RungPruner,
+    best_so_far,
     create_pruner,
-    latest,
+    standings,
     successive_rungs,
 )
 
@@ -74,6 +79,63 @@ def test_asha_lets_the_best_part_pass(losses, epoch):
 
 
 @settings(deadline=None)
+@given(distinct_losses, st.integers(1, EPOCHS - 1))
+def test_percentile_lets_a_shrinking_part_pass(losses, epoch):
+    """Of trials in lockstep the best 0.4 (1 - x) go on, rounded up, at a fraction x of their epochs."""
+    stopped = create_pruner("percentile", EPOCHS, 64, 0.0).decide(lockstep(losses, epoch), range(len(losses)))
+    part = Fraction(BEST_PART).limit_denominator(100) * (EPOCHS - epoch) / EPOCHS
+    passing = math.ceil(part * len(losses)) if len(losses) >= LEAST_TRIALS else len(losses)
+    best = sorted(range(len(losses)), key=losses.__getitem__)[:passing]
+    assert set(range(len(losses))) - stopped == set(best)
+
+
+@settings(deadline=None)
+@given(distinct_losses, st.integers(0, 200))
+def test_percentile_counts_stopped_trials_as_worse(losses, stopped_before):
+    """Trials that were stopped earlier make room for those that have come further."""
+    epoch, curves = 5, lockstep(losses, 5)
+    earlier = {len(losses) + trial: {1: 11.0} for trial in range(stopped_before)}
+    stopped = create_pruner("percentile", EPOCHS, 64, 0.0).decide({**curves, **earlier}, set(curves))
+    passing = math.ceil(Fraction(2, 5) * (EPOCHS - epoch) / EPOCHS * (len(losses) + stopped_before))
+    assert len(stopped) == (max(0, len(losses) - passing) if len(losses) >= LEAST_TRIALS else 0)
+
+
+def test_percentile_forgives_a_restart():
+    """A trial that was the best is not stopped because its loss has risen since, as a rung would do."""
+    losses = {0: {1: 0.5, 2: 0.1, 3: 0.9}, **{trial: {1: 0.6, 2: 0.4, 3: 0.3} for trial in range(1, 20)}}
+    assert create_pruner("percentile", EPOCHS, 64, 0.0).decide(losses, {0}) == set()
+    assert RungPruner({3: 0.5}, LEAST_TRIALS).decide(losses, {0}) == {0}
+
+
+@given(histories())
+def test_best_so_far_never_rises_and_keeps_a_divergence(losses):
+    """It is the lowest loss of all epochs up to each; an infinite last loss stays infinite."""
+    diverged = {trial: {**curve, max(curve) + 1: math.inf} for trial, curve in losses.items()}
+    for trial, lowest in best_so_far(diverged).items():
+        assert lowest.pop(max(lowest)) == math.inf
+        assert lowest == {e: min(losses[trial][k] for k in range(1, e + 1)) for e in losses[trial]}
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 10, 100])
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
+def test_percentile_never_stops_the_best_and_spends_its_part(epochs, warmup):
+    """Of 1000 trials whose ranks never change the best one comes to its end, with the epochs that are due."""
+    pruner = create_pruner("percentile", epochs, 1000, warmup)
+    losses: dict[int, dict[int, float]] = {trial: {} for trial in range(1000)}
+    running, spent = set(losses), 0
+    for epoch in range(1, epochs + 1):
+        for trial in running:
+            losses[trial][epoch] = float(trial)
+        spent += len(running)
+        running -= pruner.decide(losses, running)
+    assert 0 in running
+    first = max(1, math.ceil(warmup / 2 * epochs - 1e-9))
+    assert spent / 1000 == pytest.approx(
+        first + sum(BEST_PART * (1 - e / epochs) for e in range(first, epochs)), abs=0.001 * epochs
+    )
+
+
+@settings(deadline=None)
 @given(distinct_losses)
 def test_first_epochs_finishes_an_eighth(losses):
     """Of a whole budget trained for one epoch in lockstep, the best eighth is finished."""
@@ -107,14 +169,25 @@ def test_median_agrees_with_optuna(others, curve):
     assert ours == ({trial.number} if trial.should_prune() else set())
 
 
-@pytest.mark.parametrize("name", PRUNERS)
-def test_nothing_is_judged_while_a_trial_may_warm_up(name):
-    """No trial is stopped before the first epoch after the longest warm-up."""
+@pytest.mark.parametrize(
+    ("name", "first"), [("none", None), ("median", 3), ("asha", 3), ("first-epochs", 3), ("percentile", 1)]
+)
+def test_nothing_is_judged_while_a_trial_may_warm_up(name, first):
+    """No trial is stopped before the first epoch after the longest warm-up; percentile begins earlier."""
     pruner = create_pruner(name, EPOCHS, 64, largest_warmup_fraction=0.2)
     losses = [float(trial) for trial in range(64)]
     judged = [epoch for epoch in range(1, EPOCHS) if pruner.decide(lockstep(losses, epoch), range(64))]
-    first = {"none": None, "median": 3, "asha": 3, "first-epochs": 3}[name]
     assert (judged or [None])[0] == first
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "first"), [(10, 0.0, 1), (10, 0.2, 1), (10, 0.5, 3), (100, 0.14, 7), (5, 0.9, 3)]
+)
+def test_percentile_begins_half_way_through_the_longest_warm_up(epochs, warmup, first):
+    """Its first epoch is that at which the longest warm-up has half its way behind it, rounded up."""
+    pruner = create_pruner("percentile", epochs, 64, warmup)
+    assert isinstance(pruner, PercentilePruner)
+    assert pruner.first_epoch == first
 
 
 def test_rounding_does_not_delay_the_first_judgement():
@@ -125,9 +198,14 @@ def test_rounding_does_not_delay_the_first_judgement():
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_a_budget_that_leaves_nothing_to_save_prunes_nothing(name):
-    """With one epoch, or a warm-up up to the last, every trial runs to its end."""
+def test_one_epoch_leaves_nothing_to_save(name):
+    """With one epoch every trial runs to its end."""
     assert create_pruner(name, 1, 64, 0.0) == NoPruner()
+
+
+@pytest.mark.parametrize("name", ["asha", "median", "first-epochs"])
+def test_a_warm_up_up_to_the_last_epoch_leaves_nothing_to_save(name):
+    """Where a trial may warm up until the last epoch, every trial runs to its end."""
     assert create_pruner(name, 5, 64, 0.9) == NoPruner()
 
 
@@ -140,17 +218,26 @@ def test_rungs_grow_by_a_factor(first_epoch, epochs):
     assert rungs[-1] < epochs <= rungs[-1] * REDUCTION_FACTOR
 
 
-def test_a_diverged_rival_is_beaten_by_all():
+@pytest.mark.parametrize("name", ["asha", "percentile"])
+def test_a_diverged_rival_is_beaten_by_all(name):
     """An infinite loss counts as a rival, and its trial is among the first to be stopped."""
     losses = lockstep([math.inf, 1.0, 2.0, 3.0, 4.0, 5.0], 1)
-    assert create_pruner("asha", EPOCHS, 64, 0.0).decide(losses, {0, 1}) == {0}
+    assert create_pruner(name, EPOCHS, 64, 0.0).decide(losses, {0, 1}) == {0}
 
 
-def test_a_trial_without_losses_stands_at_epoch_zero():
-    """A candidate that has not reported yet is at epoch 0, and is not judged."""
-    assert latest({}, 3) == (0, math.inf)
+def test_a_trial_without_losses_has_no_standing():
+    """A candidate that has not reported yet, or that begins anew, is not judged."""
+    assert standings({3: {}}, [3, 4]) == {}
     for name in PRUNERS:
-        assert create_pruner(name, EPOCHS, 64, 0.0).decide({0: {1: 1.0}}, {3}) == set()
+        losses = {0: {1: 1.0}, 4: {}}
+        assert create_pruner(name, EPOCHS, 64, 0.0).decide(losses, {3, 4}) == set()
+
+
+@pytest.mark.parametrize("name", ["percentile", "asha", "first-epochs"])
+def test_a_trial_at_its_end_is_not_stopped(name):
+    """After the last epoch there is nothing to save."""
+    losses = lockstep([float(trial) for trial in range(20)], EPOCHS)
+    assert create_pruner(name, EPOCHS, 64, 0.0).decide(losses, range(20)) == set()
 
 
 @pytest.mark.parametrize("epochs", [1, 10])
