@@ -5,6 +5,7 @@ import math
 import shlex
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -37,7 +38,6 @@ class ExternalTrial:
 
     def __init__(self, worker: Worker, held: HeldTrial) -> None:
         self._worker, self._held = worker, held
-        self._shown = worker.plan.running(held.number, held.searched)
         self._last: Report | None = None
         self._ending: TrialResult | None = None
         self._stop: str | None = None
@@ -53,11 +53,9 @@ class ExternalTrial:
     @property
     def shown(self) -> RunningTrial:
         """The trial as it is shown while it runs."""
-        last = self._last
-        if last is None:
-            return self._shown
-        shown = self._shown
-        return RunningTrial(shown.number, shown.hyperparameters, last.epoch, last.valid_loss, shown.parts)
+        if self._last is None:
+            return self._held.shown
+        return replace(self._held.shown, epoch=self._last.epoch, valid_loss=self._last.valid_loss)
 
     def report(self, report: Report) -> str | None:
         """Store an epoch, and return why the trial stops with it; None if it goes on.
@@ -111,9 +109,9 @@ class ExternalTrial:
         Args:
             failure: why it failed; None if it came to its end, with the last loss as its value.
         """
-        ended = self._worker.end(self._held, self._result(failure))
+        ended = self._worker.end([(self._held, self._result(failure))])
         self._worker.settle()
-        return ended
+        return ended.get(self._held.number)
 
     def release(self) -> None:
         """Give the trial back: it keeps its point, and begins anew where it is claimed next."""
@@ -153,8 +151,7 @@ def next_trial(worker: Worker) -> ExternalTrial | None:
     """Claim a slot and begin its trial; None if no slot is free now."""
     while claims := worker.claim(1):
         worker.catch_up(running=())
-        held = worker.begin(claims[0])
-        if held is not None:
+        for held in worker.begin(claims):
             return ExternalTrial(worker, held)
     return None
 

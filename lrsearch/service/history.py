@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from lrsearch.parameters import Scalar
 from lrsearch.results import Outcome
+from lrsearch.search.samplers import Attempt, rank_of
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial
 from lrsearch.storage.epochs import valid_losses
@@ -23,7 +25,12 @@ class History:
 
     def __init__(self, slots: Slots, plan: Plan) -> None:
         self._slots = slots
-        self._numbers: set[int] = set()
+        self._attempts: dict[int, Attempt] = {}  # by number of the trial, as are all that follow
+        self._running: dict[int, Attempt] = {}
+        self._counts: Counter[str] = Counter(diverged=0)
+        self._best_place: int | None = None
+        self.last_failure: str | None = None
+        """Why the last trial that failed did so; None if none has."""
         self.ended: list[EndedTrial] = []
         self.losses: dict[int, dict[int, float]] = {}
         self.refresh(plan, running=())
@@ -32,18 +39,26 @@ class History:
     def refresh(self, plan: Plan, running: Collection[int]) -> list[EndedTrial]:
         """Read what other workers did meanwhile, and return the trials that they ended.
 
+        Read are the trials that had not ended when this was last called: so it costs the same, however many
+        have.
+
         Args:
             plan: of the study.
             running: this worker's own trials, whose losses it knows better.
         """
-        news = []
-        for slot in self._slots.results():
-            if slot.trial is not None and slot.point is not None and slot.trial not in self._numbers:
+        news, changed, self._running = [], [], {}
+        for slot in self._slots.begun():
+            if slot.trial in self._attempts:
+                continue
+            if slot.trial not in running:
+                changed.append(slot.trial)
+            if slot.result is None:
+                self._running[slot.trial] = Attempt(slot.slot, dict(slot.point), None)
+            else:
                 news.append(plan.ended(slot.trial, slot.point, slot.result))
-                self.add(news[-1])
-        for trial, curve in valid_losses(self._slots.database, self._slots.study_uuid).items():
-            if trial not in running:
-                self.losses[trial] = {epoch: _comparable(loss) for epoch, loss in curve.items()}
+                self.add(slot.slot, slot.point, news[-1])
+        if changed:
+            self._read_losses(changed)
         return news
 
     def restart(self, trial: int) -> None:
@@ -54,39 +69,48 @@ class History:
         """Remember a loss."""
         self.losses.setdefault(trial, {})[epoch] = _comparable(loss)
 
-    def add(self, trial: EndedTrial) -> None:
-        """Remember how a trial ended."""
-        self._numbers.add(trial.number)
+    def add(self, slot: int, point: Mapping[str, Scalar], trial: EndedTrial) -> None:
+        """Remember how the trial in a slot, with a searched part of a point, ended."""
+        result = trial.result
+        self._running.pop(trial.number, None)
+        self._attempts[trial.number] = Attempt(slot, dict(point), rank_of(result))
+        if result.outcome is Outcome.COMPLETE and (self.best is None or _value(trial) < _value(self.best)):
+            self._best_place = len(self.ended)
         self.ended.append(trial)
+        self._counts[result.outcome.value] += 1
+        self._counts["diverged"] += result.diverged
+        if result.outcome is Outcome.FAIL:
+            self.last_failure = result.reason
+
+    def attempts(self) -> list[Attempt]:
+        """Return all trials that have begun, by slot, as the samplers see them."""
+        begun = (*self._attempts.values(), *self._running.values())
+        return sorted(begun, key=lambda attempt: attempt.index)
 
     @property
     def best(self) -> EndedTrial | None:
         """The complete trial with the smallest value; of equal ones the first."""
-        complete = [trial for trial in self.ended if trial.result.outcome is Outcome.COMPLETE]
-        return min(complete, key=_value, default=None)
+        return None if self._best_place is None else self.ended[self._best_place]
 
     @property
     def trials_without_gain(self) -> int:
         """Number of trials that ended after the best one."""
-        best = self.best
-        return len(self.ended) - 1 - self.ended.index(best) if best else 0
+        return 0 if self._best_place is None else len(self.ended) - 1 - self._best_place
 
     @property
     def keeps_failing(self) -> bool:
         """Whether the last trials of this run have all failed: a cause that was mended since is forgiven."""
-        latest = self.ended[self._ended_before :][-FAILURES_IN_A_ROW:]
+        latest = self.ended[max(self._ended_before, len(self.ended) - FAILURES_IN_A_ROW) :]
         return len(latest) == FAILURES_IN_A_ROW and all(t.result.outcome is Outcome.FAIL for t in latest)
-
-    @property
-    def last_failure(self) -> str | None:
-        """Why the last trial that failed did so; None if none has."""
-        reasons = [trial.result.reason for trial in self.ended if trial.result.outcome is Outcome.FAIL]
-        return reasons[-1] if reasons else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of ended trials by outcome, and ``diverged`` among the pruned ones."""
-        counts = Counter(trial.result.outcome.value for trial in self.ended)
-        return {**counts, "diverged": sum(trial.result.diverged for trial in self.ended)}
+        return dict(self._counts)
+
+    def _read_losses(self, trials: Collection[int]) -> None:
+        curves = valid_losses(self._slots.database, self._slots.study_uuid, trials)
+        for trial in trials:
+            self.losses[trial] = {epoch: _comparable(loss) for epoch, loss in curves.get(trial, {}).items()}
 
 
 def _comparable(loss: float) -> float:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import StudyConflictError
@@ -42,13 +43,22 @@ class Search:
         array: trains the lanes.
         lanes: trials trained at once, at least 1.
         lease_s: how long this worker's claims last without being renewed, in seconds.
+        asks_ahead: whether the points that follow are asked for while the array trains, in a thread of its
+            own; None does so if it trains elsewhere than on the CPU, which asking would take time from.
 
     Raises:
         StudyConflictError: if the task has changed since the study began.
     """
 
     def __init__(
-        self, database: Database, study: OpenStudy, array: TrialArray, lanes: int, lease_s: float = LEASE_S
+        self,
+        database: Database,
+        study: OpenStudy,
+        array: TrialArray,
+        lanes: int,
+        lease_s: float = LEASE_S,
+        *,
+        asks_ahead: bool | None = None,
     ) -> None:
         self.study = study
         self._worker = Worker(database, study, array.device, lease_s)
@@ -59,6 +69,8 @@ class Search:
         self._check_same_task()
         self._lanes: dict[int, _Lane] = {}  # by trial
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
+        self._asks_ahead = not array.device.startswith("cpu") if asks_ahead is None else asks_ahead
+        self._asked: list[HeldTrial] = []  # ahead: for lanes that become free
 
     def run(self, stop_requested: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train until the budget is used up, and yield where the study stands.
@@ -69,14 +81,14 @@ class Search:
         Args:
             stop_requested: asked after every epoch; true ends the run.
         """
-        with self._worker:
+        with self._worker, ThreadPoolExecutor(1, "lrsearch-training") as thread:
             while (reason := self._reason_to_stop(stop_requested)) is None:
-                before = self._worker.held
+                before = len(self._lanes)
                 news = self._fill_lanes()
-                if news or self._worker.held > before:
+                if news or len(self._lanes) > before:
                     yield self._progress(news)
                 if self._lanes:
-                    yield self._progress(self._train())
+                    yield self._progress(self._train(thread))
                 elif not news:
                     yield self._progress([])
                     time.sleep(WAIT_S)
@@ -133,35 +145,43 @@ class Search:
     # Beginning trials
 
     def _fill_lanes(self) -> list[EndedTrial]:
-        """Claim slots for the free lanes; return the trials that ended at once: repeated or not startable."""
+        """Begin trials in the free lanes; return those that ended at once: repeated or not startable."""
         free = self._lane_count - len(self._lanes)
-        if not free:
-            return []
-        claims = self._worker.claim(free)
+        begun, self._asked = self._asked[:free], self._asked[free:]
+        begun += self._ask(free - len(begun))
+        repeats: list[tuple[_Lane, EndedTrial]] = []
+        failed: list[tuple[_Lane, TrialResult]] = []
+        running = {lane.key: trial for trial, lane in self._lanes.items()}
+        for lane in map(self._lane, begun):
+            if lane.key in self._trained:
+                repeats.append((lane, self._trained[lane.key]))
+            elif lane.key in running:
+                self._repeats.setdefault(running[lane.key], []).append(lane)
+            elif (failure := self._start(lane)) is not None:
+                failed.append((lane, failure))
+            else:
+                running[lane.key] = lane.shown.number
+        ended = [*self._end(failed).values(), *self._repeat(repeats)]
+        if ended:
+            self._worker.settle()
+        return ended
+
+    def _ask(self, count: int) -> list[HeldTrial]:
+        """Claim slots and return their trials, all asked for together."""
+        claims = self._worker.claim(count) if count > 0 else []
         if claims or not self._lanes:  # else only the last lanes of the budget are running out
             self._catch_up()
-        begun = (held for claim in claims if (held := self._worker.begin(claim)))
-        ended = [self._place(self._lane(held)) for held in begun]
-        if any(ended):
-            self._worker.settle()
-        return [trial for trial in ended if trial]
+        return self._worker.begin(claims)
 
     def _lane(self, held: HeldTrial) -> _Lane:
-        shown = self._plan.running(held.number, held.searched)
-        return _Lane(held, shown, self._key(shown.hyperparameters))
+        return _Lane(held, held.shown, self._key(held.shown.hyperparameters))
 
-    def _place(self, lane: _Lane) -> EndedTrial | None:
-        """Start a trial, unless one with the same learning rates has ended or is running."""
-        if lane.key in self._trained:
-            return self._repeat(lane, self._trained[lane.key])
-        for running in self._lanes.values():
-            if running.key == lane.key:
-                self._repeats.setdefault(running.shown.number, []).append(lane)
-                return None
+    def _start(self, lane: _Lane) -> TrialResult | None:
+        """Put a trial into a free lane; return how it ended if that failed."""
         try:
             self._array.start(lane.shown.number, lane.shown.hyperparameters)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
-            return self._end(lane, TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error)))
+            return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error))
         self._lanes[lane.shown.number] = lane
         return None
 
@@ -172,12 +192,13 @@ class Search:
 
     # Training and ending them
 
-    def _train(self) -> list[EndedTrial]:
+    def _train(self, thread: Executor) -> list[EndedTrial]:
         """Train all lanes for an epoch, record it, decide for all together, and return the ended trials."""
-        results = self._array.run_epoch()
+        results = self._run_epoch(thread)
         epochs = [result for result in results if isinstance(result, EpochResult)]
         diverged = {r.trial for r in epochs if r.diverged(self._array.untrained_loss)}
         self._record_epochs(epochs, diverged)
+        self._catch_up()
         candidates = self._candidates(epochs) - diverged
         pruned = self._plan.pruner.decide(self._history.losses, candidates)
         endings = {r.trial: _failed(r) for r in results if isinstance(r, LaneFailure)}
@@ -186,6 +207,19 @@ class Search:
             if ending is not None:
                 endings[result.trial] = ending
         return self._end_lanes({trial: end for trial, end in endings.items() if trial in self._lanes})
+
+    def _run_epoch(self, thread: Executor) -> list[EpochResult | LaneFailure]:
+        """Train all lanes for an epoch, and meanwhile ask for the trials that follow those sure to end."""
+        if not self._asks_ahead:
+            return self._array.run_epoch()
+        epoch = thread.submit(self._array.run_epoch)
+        ending = sum(lane.shown.epoch + 1 >= self._plan.epochs for lane in self._lanes.values())
+        free = self._lane_count - len(self._lanes)
+        try:
+            self._asked += self._ask(ending + free - len(self._asked))
+        finally:
+            wait([epoch])
+        return epoch.result()
 
     def _record_epochs(self, results: list[EpochResult], diverged: set[int]) -> None:
         """Store an epoch of all lanes in one transaction, and give up the lanes whose lease was lost."""
@@ -198,13 +232,14 @@ class Search:
             self._lanes[result.trial] = replace(lane, shown=shown)
             reports.append((lane.held.claim, result, value))
         lost = record_epochs(self._slots, reports)
-        for trial in [number for number, lane in self._lanes.items() if lane.held.claim in lost]:
+        slots = {claim.slot for claim in lost}
+        for trial in [number for number, lane in self._lanes.items() if lane.held.claim.slot in slots]:
             self._give_up(trial)
 
     def _give_up(self, trial: int) -> None:
         """Drop a trial whose lease was lost: another worker continues it."""
         self._array.drop([trial])
-        self._worker.let_go(self._lanes.pop(trial).held.claim)
+        self._worker.let_go([self._lanes.pop(trial).held.claim])
         self._worker.release(repeat.held.claim for repeat in self._repeats.pop(trial, []))
 
     def _candidates(self, results: list[EpochResult]) -> set[int]:
@@ -218,42 +253,49 @@ class Search:
         }
 
     def _end_lanes(self, endings: Mapping[int, TrialResult]) -> list[EndedTrial]:
+        """End trials and those that waited for one with their learning rates."""
+        if not endings:
+            return []
         self._array.drop(endings.keys())
-        news = []
-        for trial, result in endings.items():
-            ended = self._end(self._lanes[trial], result)
-            if ended is None:
+        ended = self._end([(self._lanes[trial], result) for trial, result in endings.items()])
+        for trial in endings:
+            if trial in ended:
+                del self._lanes[trial]
+            else:
                 self._give_up(trial)
-                continue
-            del self._lanes[trial]
-            news += [ended, *self._end_repeats(ended)]
-        if endings:
-            self._worker.settle()
+        news = [*ended.values(), *self._repeat(self._waiting_for(ended.values()))]
+        self._worker.settle()
         return news
 
-    def _end_repeats(self, ended: EndedTrial) -> list[EndedTrial]:
-        """End the trials that waited for one with their learning rates; if it failed, let them go."""
-        repeats = self._repeats.pop(ended.number, [])
-        if ended.result.outcome is Outcome.FAIL:
-            self._worker.release(repeat.held.claim for repeat in repeats)
-            return []
-        return [trial for repeat in repeats if (trial := self._repeat(repeat, ended))]
+    def _waiting_for(self, ended: Iterable[EndedTrial]) -> list[tuple[_Lane, EndedTrial]]:
+        """Return the trials that repeat others; where the other one has failed, let them go."""
+        repeats = []
+        for trial in ended:
+            waiting = self._repeats.pop(trial.number, [])
+            if trial.result.outcome is Outcome.FAIL:
+                self._worker.release(lane.held.claim for lane in waiting)
+            else:
+                repeats += [(lane, trial) for lane in waiting]
+        return repeats
 
-    def _repeat(self, lane: _Lane, ended: EndedTrial) -> EndedTrial | None:
-        """Give a trial the curve and the result of one with the same learning rates."""
-        reason = ended.result.reason or f"same learning rates as trial {ended.number}"
-        for epoch in curves(self._database, self.study.record.uuid, ended.number):
-            last = epoch.epoch == ended.result.epochs
-            value = math.inf if ended.result.diverged and last else epoch.valid_loss
-            self._history.enter(lane.shown.number, epoch.epoch, value)
-            record_epochs(self._slots, [(lane.held.claim, replace(epoch, trial=lane.shown.number), value)])
-        return self._end(lane, replace(ended.result, reason=reason))
+    def _repeat(self, repeats: Sequence[tuple[_Lane, EndedTrial]]) -> list[EndedTrial]:
+        """Give trials the curves and the results of others with the same learning rates."""
+        reports, endings = [], []
+        for lane, ended in repeats:
+            for epoch in curves(self._database, self.study.record.uuid, ended.number):
+                last = epoch.epoch == ended.result.epochs
+                value = math.inf if ended.result.diverged and last else epoch.valid_loss
+                self._history.enter(lane.shown.number, epoch.epoch, value)
+                reports.append((lane.held.claim, replace(epoch, trial=lane.shown.number), value))
+            reason = ended.result.reason or f"same learning rates as trial {ended.number}"
+            endings.append((lane, replace(ended.result, reason=reason)))
+        record_epochs(self._slots, reports)
+        return list(self._end(endings).values())
 
-    def _end(self, lane: _Lane, result: TrialResult) -> EndedTrial | None:
-        """Store how a trial ended; None if its lease was lost meanwhile."""
-        ended = self._worker.end(lane.held, result)
-        if ended is not None:
-            self._remember([ended])
+    def _end(self, endings: Sequence[tuple[_Lane, TrialResult]]) -> dict[int, EndedTrial]:
+        """Store how trials ended, and return them by number; those whose lease was lost are absent."""
+        ended = self._worker.end([(lane.held, result) for lane, result in endings])
+        self._remember(ended.values())
         return ended
 
 

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import optuna
 
-from lrsearch.parameters import Point
+from lrsearch.parameters import Point, Scalar
 from lrsearch.results import Claim, TrialResult
-from lrsearch.search.samplers import create_sampler
-from lrsearch.search.studies import ask
+from lrsearch.search.samplers import SLOT_ATTRIBUTE, Turn, proposing_sampler
+from lrsearch.search.space import distributions
 from lrsearch.service.history import History
 from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.plan import Plan
@@ -22,6 +22,7 @@ from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopRe
 from lrsearch.service.studies import OpenStudy, stored_spec
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import forget_epochs
+from lrsearch.storage.optuna_tables import NewTrial
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
 from lrsearch.storage.workers import register_worker
@@ -35,15 +36,24 @@ class HeldTrial:
 
     Args:
         claim: of its slot.
-        number: of the trial in its study.
         searched: the searched values of its point.
+        shown: the trial as it is shown when it begins.
         protected: whether it is one of the study's first trials, which are not pruned.
     """
 
     claim: Claim
-    number: int
     searched: Point
+    shown: RunningTrial
     protected: bool
+
+    @property
+    def number(self) -> int:
+        """Number of the trial in its study."""
+        return self.shown.number
+
+    def ended(self, result: TrialResult) -> EndedTrial:
+        """Return the trial as it has ended."""
+        return EndedTrial(self.number, self.shown.hyperparameters, result, self.shown.parts)
 
 
 class Worker:
@@ -142,47 +152,46 @@ class Worker:
         self._keeper.hold(self._held.values())
         return claims
 
-    def let_go(self, claim: Claim) -> None:
-        """Renew a claim's lease no more: it has ended, or was lost."""
-        self._held.pop(claim.slot, None)
+    def let_go(self, claims: Iterable[Claim]) -> None:
+        """Renew the leases of claims no more: they have ended, or were lost."""
+        for claim in claims:
+            self._held.pop(claim.slot, None)
         self._keeper.hold(self._held.values())
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Give slots back: their trials keep their points for the next holder."""
         released = list(claims)
-        for claim in released:
-            self.let_go(claim)
+        self.let_go(released)
         if released:
             self.slots.release(released)
 
     def settle(self) -> None:
         """Tell Optuna all results that it does not know."""
-        self.slots.settle(self.optuna_study())
+        self.slots.settle()
 
     # Trials
 
-    def begin(self, claim: Claim) -> HeldTrial | None:
-        """Return the trial for a claim: the one that its slot has, else a new one; None if it was lost."""
-        if claim.trial is not None and claim.point is not None:
-            held = self._held_trial(claim, claim.trial, dict(claim.point))
-            self.history.restart(claim.trial)
-            kept = forget_epochs(self.slots, claim)
-        else:
-            held = self._asked(claim)
-            kept = self.slots.bind(claim, held.number, held.searched)
-        if kept:
-            return held
-        self.let_go(claim)
-        return None
+    def begin(self, claims: Sequence[Claim]) -> list[HeldTrial]:
+        """Return the trials for claims, by slot: those that their slots have, else new ones.
 
-    def end(self, trial: HeldTrial, result: TrialResult) -> EndedTrial | None:
-        """Store how a trial ended; None if its lease was lost meanwhile."""
-        finished = self.slots.finish(trial.claim, result)
-        self.let_go(trial.claim)
-        if not finished:
-            return None
-        ended = self.plan.ended(trial.number, trial.searched, result)
-        self.history.add(ended)
+        The points of new trials are proposed together. Claims that were lost meanwhile have no trial.
+        """
+        again = [claim for claim in claims if claim.trial is not None and claim.point is not None]
+        new = [claim for claim in claims if claim.trial is None or claim.point is None]
+        held = sorted((*self._restarted(again), *self._asked(new)), key=lambda trial: trial.claim.slot)
+        begun = {trial.claim.slot for trial in held}
+        self.let_go(claim for claim in claims if claim.slot not in begun)
+        return held
+
+    def end(self, endings: Sequence[tuple[HeldTrial, TrialResult]]) -> dict[int, EndedTrial]:
+        """Store how trials ended, and return them by number; those whose lease was lost are absent."""
+        lost = {claim.slot for claim in self.slots.finish([(held.claim, result) for held, result in endings])}
+        self.let_go(held.claim for held, _result in endings)
+        ended = {}
+        for held, result in endings:
+            if held.claim.slot not in lost:
+                ended[held.number] = held.ended(result)
+                self.history.add(held.claim.slot, held.searched, ended[held.number])
         return ended
 
     def progress(self, running: Sequence[RunningTrial], news: Sequence[EndedTrial] = ()) -> Progress:
@@ -209,14 +218,40 @@ class Worker:
             waiting=not running and not news,
         )
 
-    def _asked(self, claim: Claim) -> HeldTrial:
-        """Return a new trial, its point proposed by the study's sampler."""
-        space, spec = self.plan.space, self.plan.spec
-        sampler = create_sampler(
-            spec.sampler, space, seed=spec.seed, index=claim.slot, n_trials=spec.trials, point=claim.point
-        )
-        number, point = ask(self.optuna_study(), sampler, space, claim.slot)
-        return self._held_trial(claim, number, space.searched_part(point))
+    def _restarted(self, claims: Sequence[Claim]) -> list[HeldTrial]:
+        """Return the trials that slots have: they train from their beginning."""
+        lost = {claim.slot for claim in forget_epochs(self.slots, claims)}
+        held = [
+            self._held_trial(claim, claim.trial, claim.point)
+            for claim in claims
+            if claim.trial is not None and claim.point is not None and claim.slot not in lost
+        ]
+        for trial in held:
+            self.history.restart(trial.number)
+        return held
 
-    def _held_trial(self, claim: Claim, number: int, searched: Point) -> HeldTrial:
-        return HeldTrial(claim, number, searched, searched in self.plan.protected)
+    def _asked(self, claims: Sequence[Claim]) -> list[HeldTrial]:
+        """Return new trials, their points proposed by the study's sampler."""
+        if not claims:
+            return []
+        space, spec = self.plan.space, self.plan.spec
+        for claim in claims:
+            space.check_part(claim.point or {})
+        turns = [Turn(claim.slot, space.searched_part(claim.point or {})) for claim in claims]
+        sampler = proposing_sampler(spec.sampler, space, seed=spec.seed, n_trials=spec.trials)
+        points = sampler.propose(turns, self.history.attempts())
+        known = distributions(space)
+        trials = [
+            NewTrial(point, known, {SLOT_ATTRIBUTE: turn.index})
+            for turn, point in zip(turns, points, strict=True)
+        ]
+        numbers = self.slots.begin(list(zip(claims, trials, strict=True)))
+        return [
+            self._held_trial(claim, numbers[claim.slot], trial.params)
+            for claim, trial in zip(claims, trials, strict=True)
+            if claim.slot in numbers
+        ]
+
+    def _held_trial(self, claim: Claim, number: int, searched: Mapping[str, Scalar]) -> HeldTrial:
+        shown = self.plan.running(number, searched)
+        return HeldTrial(claim, dict(searched), shown, searched in self.plan.protected)

@@ -13,6 +13,7 @@ from lrsearch.storage import migrations
 from lrsearch.storage.address import StorageAddress, parse_address
 from lrsearch.storage.lock import initialisation_lock
 from lrsearch.storage.optuna_storage import ReliableStorage
+from lrsearch.storage.optuna_tables import are_known
 from lrsearch.storage.orphans import count_studies, orphans
 from lrsearch.storage.retry import is_busy, with_retries
 from lrsearch.storage.schema import Schema, check_current, check_not_newer, explained, read_schema
@@ -51,6 +52,11 @@ class Database:
     def masked_url(self) -> str:
         """The storage URL without its password."""
         return self.address.masked_url
+
+    @property
+    def knows_optunas_tables(self) -> bool:
+        """Whether Optuna's tables may be written without Optuna, many rows at once."""
+        return are_known(self.optuna_storage)
 
     def transaction(self, write: Callable[[sa.Connection], Result]) -> Result:
         """Return ``write(connection)``, run in one transaction that may read and write.

@@ -2,15 +2,16 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from lrsearch.errors import UnknownNameError
 from lrsearch.results import Claim, EpochResult
+from lrsearch.storage import public_trials
 from lrsearch.storage.database import Database
-from lrsearch.storage.optuna_tables import report_values, trial_ids, trial_intermediate_values
+from lrsearch.storage.optuna_tables import report_values, trial_intermediate_values
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.tables import EpochValueRow
 from lrsearch.storage.upsert import upsert
@@ -39,44 +40,58 @@ def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float
     for _, epoch, _ in epochs:
         _check_metrics(epoch)
 
+    known = slots.database.knows_optunas_tables
+
     def write(connection: sa.Connection) -> list[Claim]:
         held = slots.renew_within(connection, [claim for claim, _, _ in epochs])
         kept = [entry for entry in epochs if (entry[0].slot, entry[0].attempt) in held]
         for claim, epoch, _ in kept:
             _check_trial(claim, epoch, held[claim.slot, claim.attempt])
-        _write(connection, slots.study_uuid, [(epoch, reported) for _, epoch, reported in kept])
+        if known:
+            _report(connection, slots, [(epoch, reported) for _, epoch, reported in kept])
+        rows = [row for _, epoch, _ in kept for row in _rows(slots.study_uuid, epoch)]
+        upsert(connection, EpochValueRow, rows, key=("study_uuid", "trial", "epoch", "name"))
         return [claim for claim, _, _ in epochs if (claim.slot, claim.attempt) not in held]
 
-    return slots.database.transaction(write) if epochs else []
+    lost = slots.database.transaction(write) if epochs else []
+    if not known:
+        _report_publicly(slots, [(epoch, value) for claim, epoch, value in epochs if claim not in lost])
+    return lost
 
 
-def forget_epochs(slots: Slots, claim: Claim) -> bool:
-    """Delete all epochs of a trial that begins anew: those of its last attempt, ours and Optuna's.
+def forget_epochs(slots: Slots, claims: Sequence[Claim]) -> list[Claim]:
+    """Delete all epochs of trials that begin anew: those of their last attempt, ours and Optuna's.
 
     Returns:
-        False if the claim is lost; then nothing was deleted.
+        The claims that are lost; nothing was deleted for them.
     """
+    known = slots.database.knows_optunas_tables  # by its own interface, Optuna forgets nothing
 
-    def write(connection: sa.Connection) -> bool:
-        held = slots.renew_within(connection, [claim])
-        for trial in filter(lambda number: number is not None, held.values()):
-            mine = sa.and_(EpochValueRow.study_uuid == slots.study_uuid, EpochValueRow.trial == trial)
-            connection.execute(sa.delete(EpochValueRow).where(mine))
-            ids = list(trial_ids(connection, slots.study_uuid, [trial or 0]).values())
+    def write(connection: sa.Connection) -> list[Claim]:
+        held = slots.renew_within(connection, claims)
+        trials = [trial for trial in held.values() if trial is not None]
+        mine = sa.and_(EpochValueRow.study_uuid == slots.study_uuid, EpochValueRow.trial.in_(trials))
+        connection.execute(sa.delete(EpochValueRow).where(mine))
+        if known:
+            ids = list(slots.trial_ids.of(connection, trials).values())
             reported = trial_intermediate_values.c.trial_id.in_(ids)
             connection.execute(sa.delete(trial_intermediate_values).where(reported))
-        return bool(held)
+        return [claim for claim in claims if (claim.slot, claim.attempt) not in held]
 
-    return slots.database.transaction(write)
+    return slots.database.transaction(write) if claims else []
 
 
-def valid_losses(database: Database, study_uuid: str) -> dict[int, dict[int, float]]:
-    """Return the validation losses of a study, by trial and epoch."""
+def valid_losses(
+    database: Database, study_uuid: str, trials: Collection[int] | None = None
+) -> dict[int, dict[int, float]]:
+    """Return the validation losses of a study, or of some of its trials, by trial and epoch."""
     query = (
         sa.select(EpochValueRow.trial, EpochValueRow.epoch, EpochValueRow.value)
         .where(EpochValueRow.study_uuid == study_uuid, EpochValueRow.name == "valid_loss")
         .order_by(EpochValueRow.trial, EpochValueRow.epoch)
     )
+    if trials is not None:
+        query = query.where(EpochValueRow.trial.in_(trials))
     losses: dict[int, dict[int, float]] = defaultdict(dict)
     for trial, epoch, value in database.read(lambda connection: connection.execute(query).all()):
         losses[trial][epoch] = _from_stored(value)
@@ -109,14 +124,19 @@ def _check_trial(claim: Claim, epoch: EpochResult, bound: int | None) -> None:
         raise ValueError(f"slot {claim.slot} is bound to trial {bound}, got an epoch of trial {epoch.trial}.")
 
 
-def _write(connection: sa.Connection, study_uuid: str, epochs: Sequence[tuple[EpochResult, float]]) -> None:
-    ids = trial_ids(connection, study_uuid, [epoch.trial for epoch, _ in epochs])
+def _report(connection: sa.Connection, slots: Slots, epochs: Sequence[tuple[EpochResult, float]]) -> None:
+    ids = slots.trial_ids.of(connection, [epoch.trial for epoch, _ in epochs])
     missing = [epoch.trial for epoch, _ in epochs if epoch.trial not in ids]
     if missing:
         raise UnknownNameError("trial", str(missing[0]), map(str, ids))
     report_values(connection, [(ids[epoch.trial], epoch.epoch, reported) for epoch, reported in epochs])
-    rows = [row for epoch, _ in epochs for row in _rows(study_uuid, epoch)]
-    upsert(connection, EpochValueRow, rows, key=("study_uuid", "trial", "epoch", "name"))
+
+
+def _report_publicly(slots: Slots, epochs: Sequence[tuple[EpochResult, float]]) -> None:
+    for epoch, reported in epochs:
+        study_id = slots.database.read(slots.trial_ids.study_id)
+        storage = slots.database.optuna_storage
+        public_trials.report_value(storage, study_id, epoch.trial, epoch.epoch, reported)
 
 
 def _rows(study_uuid: str, epoch: EpochResult) -> Iterator[dict[str, Any]]:

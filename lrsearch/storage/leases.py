@@ -43,19 +43,35 @@ def grow(connection: sa.Connection, study_uuid: str, total: int) -> None:
     insert_free_slots(connection, study_uuid, range(connection.execute(count).scalar_one(), total))
 
 
-def lease(study_uuid: str, worker: str, limit: int, now: float, lease_s: float) -> sa.Executable:
-    """Lease the lowest free slots, then those whose lease has run out, whose holders are fenced out."""
-    expired = sa.and_(SlotRow.state == LEASED, SlotRow.lease_until < now)
-    chosen = _choose(study_uuid, sa.or_(SlotRow.state == FREE, expired), limit)
+def free() -> sa.ColumnElement[bool]:
+    """Return the condition for a slot that nobody holds."""
+    return SlotRow.state == FREE
+
+
+def expired(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition for a slot whose lease has run out."""
+    return sa.and_(SlotRow.state == LEASED, SlotRow.lease_until < now)
+
+
+def lease(available: sa.ColumnElement[bool], worker: str, limit: int, lease_until: float) -> sa.Executable:
+    """Lease the lowest of the available slots of a study; earlier holders are fenced out.
+
+    Args:
+        available: the condition for such a slot, its study included.
+        worker: name of the worker, for people.
+        limit: how many slots to lease at most.
+        lease_until: end of the leases, in unix seconds.
+    """
+    chosen = _lowest(available, limit)
     return (
         sa.update(SlotRow)
-        .where(SlotRow.study_uuid == study_uuid, SlotRow.slot.in_(chosen))
+        .where(SlotRow.study_uuid == chosen.c.study_uuid, SlotRow.slot == chosen.c.slot)
         .values(
             state=LEASED,
             attempt=SlotRow.attempt + 1,
             deaths=SlotRow.deaths + sa.case((SlotRow.state == LEASED, 1), else_=0),
             worker=worker,
-            lease_until=now + lease_s,
+            lease_until=lease_until,
         )
         .returning(SlotRow.slot, SlotRow.attempt, SlotRow.point, SlotRow.trial)
     )
@@ -69,6 +85,7 @@ def change_held(study_uuid: str, claims: Sequence[Claim], **values: Any) -> sa.E
         .where(
             SlotRow.study_uuid == study_uuid,
             SlotRow.state == LEASED,
+            SlotRow.slot.in_([claim.slot for claim in claims]),  # SQLite finds no pairs by an index
             sa.tuple_(SlotRow.slot, SlotRow.attempt).in_(keys),
         )
         .values(**values)
@@ -76,8 +93,27 @@ def change_held(study_uuid: str, claims: Sequence[Claim], **values: Any) -> sa.E
     )
 
 
-def end_deadly_slots(study_uuid: str, now: float, max_retries: int) -> sa.Executable:
-    """End as FAIL the slots whose lease has run out once more than is allowed."""
+def change_each(connection: sa.Connection, study_uuid: str, changes: Iterable[Mapping[str, Any]]) -> None:
+    """Change slots that the transaction holds, each in its own way.
+
+    Args:
+        connection: a connection in a transaction.
+        study_uuid: our key of the study.
+        changes: ``slot`` and the columns to change, the same columns for all slots.
+    """
+    rows = [{f"new_{name}": value for name, value in change.items()} for change in changes]
+    if not rows:
+        return
+    change = (
+        sa.update(SlotRow.__table__)  # type: ignore[arg-type]  # a table, which the mapping hides
+        .where(SlotRow.study_uuid == study_uuid, SlotRow.slot == sa.bindparam("new_slot"))
+        .values({name[4:]: sa.bindparam(name) for name in rows[0] if name != "new_slot"})
+    )
+    connection.execute(change, rows)
+
+
+def end_deadly_slots(among: sa.ColumnElement[bool], now: float, max_retries: int) -> sa.Executable:
+    """End as FAIL the slots, among those of a condition, whose lease has run out once too often."""
     epochs = (
         sa.select(sa.func.coalesce(sa.func.max(EpochValueRow.epoch), 0))
         .where(EpochValueRow.study_uuid == SlotRow.study_uuid, EpochValueRow.trial == SlotRow.trial)
@@ -86,9 +122,8 @@ def end_deadly_slots(study_uuid: str, now: float, max_retries: int) -> sa.Execut
     return (
         sa.update(SlotRow)
         .where(
-            SlotRow.study_uuid == study_uuid,
-            SlotRow.state == LEASED,
-            SlotRow.lease_until < now,
+            among,
+            expired(now),
             SlotRow.deaths >= max_retries,
         )
         .values(
@@ -105,25 +140,24 @@ def end_deadly_slots(study_uuid: str, now: float, max_retries: int) -> sa.Execut
     )
 
 
-def prescribe(study_uuid: str, point: str) -> sa.Executable:
-    """Store a point in the lowest free slot that has neither a point nor a trial."""
-    blank = sa.and_(SlotRow.state == FREE, SlotRow.point.is_(None), SlotRow.trial.is_(None))
+def prescribe(among: sa.ColumnElement[bool], point: str) -> sa.Executable:
+    """Store a point in the lowest free slot, among those of a condition, that has neither point nor trial."""
+    chosen = _lowest(sa.and_(among, free(), SlotRow.point.is_(None), SlotRow.trial.is_(None)), 1)
     return (
         sa.update(SlotRow)
-        .where(SlotRow.study_uuid == study_uuid, SlotRow.slot.in_(_choose(study_uuid, blank, 1)))
+        .where(SlotRow.study_uuid == chosen.c.study_uuid, SlotRow.slot == chosen.c.slot)
         .values(point=point)
         .returning(SlotRow.slot)
     )
 
 
-def _choose(study_uuid: str, available: sa.ColumnElement[bool], limit: int) -> sa.Select[Any]:
-    chosen = (
-        sa.select(SlotRow.slot)
-        .where(SlotRow.study_uuid == study_uuid, available)
-        .order_by(SlotRow.state == LEASED, SlotRow.slot)
+def _lowest(available: sa.ColumnElement[bool], limit: int) -> sa.CTE:
+    return (
+        sa.select(SlotRow.study_uuid, SlotRow.slot)
+        .where(available)
+        .order_by(SlotRow.slot)
         .limit(limit)
         .with_for_update(skip_locked=True)
         # As a common table expression it is evaluated once; a plain subquery may be evaluated for each row.
         .cte("chosen")
     )
-    return sa.select(chosen.c.slot)

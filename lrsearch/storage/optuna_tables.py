@@ -1,16 +1,28 @@
 """The few of Optuna's tables that lrsearch reads or writes itself, as of Optuna's revision v3.2.0.a.
 
-Optuna writes one row per call. A fused array ends an epoch of many trials at once and writes them together.
+Optuna writes one row per call. A fused array begins, advances and ends many trials at once, and writes them
+together.
 """
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
+import optuna
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from lrsearch.storage.upsert import upsert
+from lrsearch.errors import UnknownNameError
+from lrsearch.storage.upsert import insert_all, upsert
+
+# What these tables look like is Optuna's own affair: with others than these, only its interface is used.
+REVISION = "v3.2.0.a"
+VERSIONS = "5."
 
 # The names of all tables that Optuna makes.
 OPTUNA_TABLES = frozenset(
@@ -58,7 +70,15 @@ trial_params = sa.table(
     "trial_params",
     sa.column("trial_id", sa.Integer),
     sa.column("param_name", sa.String),
+    sa.column("param_value", sa.Double),
     sa.column("distribution_json", sa.Text),
+)
+
+trial_user_attributes = sa.table(
+    "trial_user_attributes",
+    sa.column("trial_id", sa.Integer),
+    sa.column("key", sa.String),
+    sa.column("value_json", sa.Text),
 )
 
 trial_values = sa.table(
@@ -81,6 +101,43 @@ trial_intermediate_values = sa.table(
 )
 
 
+@dataclass(frozen=True)
+class NewTrial:
+    """A trial that begins.
+
+    Args:
+        params: its parameters by name.
+        distributions: of its parameters, by name; further ones are passed over.
+        user_attrs: by key.
+    """
+
+    params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ends.
+
+    Args:
+        trial_id: Optuna's.
+        state: COMPLETE, PRUNED or FAIL.
+        value: of a COMPLETE trial; a PRUNED one takes the last that it reported.
+        user_attrs: by key.
+    """
+
+    trial_id: int
+    state: TrialState
+    value: float | None = None
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def are_known(storage: RDBStorage) -> bool:
+    """Return whether the installed Optuna has the tables that this module describes."""
+    return optuna.__version__.startswith(VERSIONS) and storage.get_head_version() == REVISION
+
+
 def stored_value(value: float) -> tuple[float | None, str]:
     """Return a number as Optuna stores it: the value if it is finite, and its kind."""
     if math.isnan(value):
@@ -88,6 +145,36 @@ def stored_value(value: float) -> tuple[float | None, str]:
     if math.isinf(value):
         return None, "INF_POS" if value > 0 else "INF_NEG"
     return float(value), "FINITE"
+
+
+def insert_trials(
+    connection: sa.Connection, study_id: int, begun: Sequence[NewTrial], now: datetime
+) -> list[int]:
+    """Begin trials, as ``optuna.Study.ask`` and ``optuna.Trial.suggest_float`` begin one.
+
+    Args:
+        connection: a connection in a transaction.
+        study_id: Optuna's id of the study.
+        begun: the trials, in the order of their numbers.
+        now: naive UTC.
+
+    Returns:
+        The numbers of the trials, in the order given.
+    """
+    if not begun:
+        return []
+    # Who numbers trials holds this lock, as Optuna does.
+    connection.execute(sa.select(studies).where(studies.c.study_id == study_id).with_for_update())
+    first = connection.scalar(sa.select(sa.func.count()).where(trials.c.study_id == study_id)) or 0
+    same = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
+    insert = sa.insert(trials).returning(trials.c.number, trials.c.trial_id)
+    rows = [same | {"number": first + place} for place in range(len(begun))]
+    ids = {row.number: row.trial_id for row in connection.execute(insert, rows)}
+    pairs = [(ids[first + place], trial) for place, trial in enumerate(begun)]
+    insert_all(connection, trial_params, _param_rows(pairs))
+    attributes = [row for trial_id, trial in pairs for row in _attribute_rows(trial_id, trial.user_attrs)]
+    insert_all(connection, trial_user_attributes, attributes)
+    return sorted(ids)
 
 
 def report_values(connection: sa.Connection, values: Iterable[tuple[int, int, float]]) -> None:
@@ -106,13 +193,122 @@ def report_values(connection: sa.Connection, values: Iterable[tuple[int, int, fl
     upsert(connection, trial_intermediate_values, rows, key=("trial_id", "step"))
 
 
-def trial_ids(connection: sa.Connection, study_uuid: str, numbers: Iterable[int]) -> dict[int, int]:
-    """Return Optuna's trial ids by trial number; those that do not exist are absent."""
-    carriers = sa.select(sa.func.min(study_user_attributes.c.study_id)).where(
-        study_user_attributes.c.key == UUID_ATTRIBUTE,
-        study_user_attributes.c.value_json == json.dumps(study_uuid),
+def end_trials(connection: sa.Connection, ends: Sequence[TrialEnd], now: datetime) -> None:
+    """End trials, as ``optuna.Study.tell`` ends one; those that have ended stay as they are.
+
+    Args:
+        connection: a connection in a transaction.
+        ends: of the trials.
+        now: naive UTC.
+    """
+    ended: set[int] = set()
+    for state in {end.state for end in ends}:
+        ids = [end.trial_id for end in ends if end.state is state]
+        open_ones = sa.update(trials).where(
+            trials.c.trial_id.in_(ids), trials.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
+        )
+        change = open_ones.values(state=state, datetime_complete=now).returning(trials.c.trial_id)
+        ended |= set(connection.scalars(change))
+    mine = [end for end in ends if end.trial_id in ended]
+    last = _last_reported(connection, [end.trial_id for end in mine if end.state is TrialState.PRUNED])
+    values, attributes = [], []
+    for end in mine:
+        value = end.value if end.state is TrialState.COMPLETE else last.get(end.trial_id)
+        if value is not None:
+            finite, kind = stored_value(value)
+            row = {"trial_id": end.trial_id, "objective": 0, "value": finite, "value_type": kind}
+            values.append(row)
+        attributes += _attribute_rows(end.trial_id, end.user_attrs)
+    upsert(connection, trial_values, values, key=("trial_id", "objective"))
+    upsert(connection, trial_user_attributes, attributes, key=("trial_id", "key"))
+
+
+def running_before(connection: sa.Connection, study_id: int, before: datetime) -> list[int]:
+    """Return the numbers of the running trials that began before a time in naive UTC."""
+    query = sa.select(trials.c.number).where(
+        trials.c.study_id == study_id,
+        trials.c.state == TrialState.RUNNING,
+        trials.c.datetime_start < before,
     )
-    wanted = sa.select(trials.c.number, trials.c.trial_id).where(
-        trials.c.study_id == carriers.scalar_subquery(), trials.c.number.in_(list(numbers))
+    return list(connection.scalars(query))
+
+
+class TrialIds:
+    """Optuna's ids of a study and its trials, found by ours.
+
+    Args:
+        study_uuid: our key of the study.
+    """
+
+    def __init__(self, study_uuid: str) -> None:
+        self._study_uuid = study_uuid
+        self._study_id: int | None = None
+        self._ids: dict[int, int] = {}  # by the trial's number, as long as the study keeps its own id
+
+    def study_id(self, connection: sa.Connection) -> int:
+        """Return Optuna's present id of the study, which a rename changes.
+
+        Raises:
+            UnknownNameError: the study was deleted.
+        """
+        query = sa.select(sa.func.min(study_user_attributes.c.study_id)).where(
+            study_user_attributes.c.key == UUID_ATTRIBUTE,
+            study_user_attributes.c.value_json == json.dumps(self._study_uuid),
+        )
+        study_id: int | None = connection.scalar(query)
+        if study_id is None:
+            names = connection.scalars(sa.select(studies.c.study_name))
+            raise UnknownNameError("study", self._study_uuid, names)
+        if study_id != self._study_id:
+            self._study_id, self._ids = study_id, {}
+        return study_id
+
+    def of(self, connection: sa.Connection, numbers: Iterable[int]) -> dict[int, int]:
+        """Return the ids of trials by number; those that do not exist are absent.
+
+        Raises:
+            UnknownNameError: the study was deleted.
+        """
+        study_id, wanted = self.study_id(connection), list(numbers)
+        unknown = [number for number in wanted if number not in self._ids]
+        if unknown:
+            query = sa.select(trials.c.number, trials.c.trial_id).where(
+                trials.c.study_id == study_id, trials.c.number.in_(unknown)
+            )
+            self._ids |= {row.number: row.trial_id for row in connection.execute(query)}
+        return {number: self._ids[number] for number in wanted if number in self._ids}
+
+
+def _param_rows(begun: Iterable[tuple[int, NewTrial]]) -> list[dict[str, Any]]:
+    written: dict[int, str] = {}  # by the identity of the distribution, as most trials share theirs
+    rows = []
+    for trial_id, trial in begun:
+        for name, value in trial.params.items():
+            distribution = trial.distributions[name]
+            if id(distribution) not in written:
+                written[id(distribution)] = distribution_to_json(distribution)
+            row = {"trial_id": trial_id, "param_name": name, "distribution_json": written[id(distribution)]}
+            rows.append(row | {"param_value": distribution.to_internal_repr(value)})
+    return rows
+
+
+def _attribute_rows(trial_id: int, attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attributes.items()
+    ]
+
+
+def _last_reported(connection: sa.Connection, ids: Sequence[int]) -> dict[int, float]:
+    """Return the last value that trials have reported; NaN counts as none."""
+    if not ids:
+        return {}
+    table = trial_intermediate_values
+    query = (
+        sa.select(table.c.trial_id, table.c.intermediate_value, table.c.intermediate_value_type)
+        .where(table.c.trial_id.in_(ids))
+        .order_by(table.c.trial_id, table.c.step)
     )
-    return {row.number: row.trial_id for row in connection.execute(wanted)}
+    infinite = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
+    last = {row[0]: infinite.get(row[2], row[1]) for row in connection.execute(query)}
+    return {trial_id: value for trial_id, value in last.items() if not math.isnan(value)}

@@ -2,61 +2,35 @@
 
 import json
 import math
-from collections import Counter
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import optuna
 import sqlalchemy as sa
 
 from lrsearch.results import Claim, Outcome, TrialResult
-from lrsearch.storage import clock, leases
+from lrsearch.storage import clock, leases, public_trials
 from lrsearch.storage.database import Database
-from lrsearch.storage.settling import end_trial, fail_unheld_trials
+from lrsearch.storage.optuna_tables import NewTrial, TrialIds, insert_trials, running_before
+from lrsearch.storage.settling import tell
+from lrsearch.storage.slot_rows import (
+    BegunSlot,
+    SlotCounts,
+    SlotResult,
+    begun_of,
+    claim_of,
+    columns_of,
+    point_of,
+    result_of,
+)
 from lrsearch.storage.tables import DONE, FREE, LEASED, TOLD, SlotRow
 
 # Longer than an outage that is waited for: else the first worker back would take every other one's slots.
 LEASE_S = 120.0
 
-
-@dataclass(frozen=True)
-class SlotCounts:
-    """How many slots of a study are in each state.
-
-    Args:
-        free: may be claimed.
-        leased: held by a worker.
-        told: ended, and not yet known to Optuna.
-        done: ended.
-    """
-
-    free: int
-    leased: int
-    told: int
-    done: int
-
-    @property
-    def ended(self) -> int:
-        """The slots that have a result."""
-        return self.told + self.done
-
-
-@dataclass(frozen=True)
-class SlotResult:
-    """How the trial in a slot ended.
-
-    Args:
-        slot: index of the slot, from 0.
-        trial: number of the trial in its study; None if its workers died before it had one.
-        point: searched parameters by canonical name; None if its workers died before it had any.
-        result: outcome, value and epochs.
-    """
-
-    slot: int
-    trial: int | None
-    point: Mapping[str, Any] | None
-    result: TrialResult
+_UNHELD = TrialResult(Outcome.FAIL, value=None, epochs=0, reason="its worker died before it began")
 
 
 class Slots:
@@ -81,6 +55,9 @@ class Slots:
         self.study_uuid = study_uuid
         self.lease_s = lease_s
         self.max_retries = max_retries
+        self.trial_ids = TrialIds(study_uuid)
+        self._first_open = 0  # the slots below it are done for good, and are not looked at again
+        self._looked_for_unheld_s = -math.inf
 
     def grow(self, total: int) -> None:
         """Add free slots until there are ``total``; a budget never shrinks."""
@@ -99,18 +76,42 @@ class Slots:
 
         def write(connection: sa.Connection) -> list[Claim]:
             now = clock.unix_seconds(connection)
-            connection.execute(leases.end_deadly_slots(self.study_uuid, now, self.max_retries))
-            lease = leases.lease(self.study_uuid, worker, limit, now, self.lease_s)
-            rows = connection.execute(lease).all()
-            return [_claim(row) for row in sorted(rows, key=lambda row: row.slot)]
+            connection.execute(self._end_deadly_slots(now))
+            rows: list[sa.Row[Any]] = []
+            for available in (leases.free(), leases.expired(now)):
+                slots = sa.and_(*self._open, available)
+                lease = leases.lease(slots, worker, limit - len(rows), now + self.lease_s)
+                rows += connection.execute(lease).all() if len(rows) < limit else ()
+            return [claim_of(row) for row in sorted(rows, key=lambda row: row.slot)]
 
         return self.database.transaction(write)
+
+    def begin(self, beginnings: Sequence[tuple[Claim, NewTrial]]) -> dict[int, int]:
+        """Begin new trials in claimed slots, in Optuna's study too.
+
+        Returns:
+            The number of each trial, by slot; slots whose claim is lost are absent.
+
+        Raises:
+            UnknownNameError: the study was deleted.
+        """
+        if not beginnings:
+            return {}
+        if self.database.knows_optunas_tables:
+            return self.database.transaction(partial(self._begin, beginnings=beginnings))
+        numbers = {}
+        for claim, trial in beginnings:
+            storage, study_id = self.database.optuna_storage, self.database.read(self.trial_ids.study_id)
+            number = public_trials.begin_trial(storage, study_id, trial)
+            if self.bind(claim, number, trial.params):
+                numbers[claim.slot] = number
+        return numbers
 
     def bind(self, claim: Claim, trial: int, point: Mapping[str, Any]) -> bool:
         """Say which trial runs in a claimed slot, and with which parameters.
 
         Returns:
-            False if the claim is lost; then the trial is nobody's, and the next ``settle`` ends it.
+            False if the claim is lost; then the trial is nobody's, and a later ``settle`` ends it.
         """
         return self._change([claim], trial=trial, point=json.dumps(dict(point)))
 
@@ -137,48 +138,43 @@ class Slots:
         """Give slots back: their trials stay as they are for the next holder. Lost claims are passed over."""
         self._change(list(claims), state=FREE, worker=None, lease_until=None)
 
-    def finish(self, claim: Claim, result: TrialResult) -> bool:
-        """Store how the trial in a claimed slot ended.
+    def finish(self, endings: Sequence[tuple[Claim, TrialResult]]) -> list[Claim]:
+        """Store how the trials in claimed slots ended.
 
         Returns:
-            False if the claim is lost; then the result is not stored.
+            The claims that are lost; their results are not stored.
 
         Raises:
-            ValueError: the value is NaN, or missing from a COMPLETE trial.
+            ValueError: a value is NaN, or missing from a COMPLETE trial.
         """
-        _check_value(result)
+        changes = [(claim, {"slot": claim.slot, **columns_of(result)}) for claim, result in endings]
 
-        def write(connection: sa.Connection) -> bool:
-            ended_at = clock.unix_seconds(connection)
-            change = leases.change_held(self.study_uuid, [claim], ended_at=ended_at, **_columns(result))
-            return bool(connection.execute(change).all())
+        def write(connection: sa.Connection) -> list[Claim]:
+            held = self.renew_within(connection, [claim for claim, _change in changes])
+            ended_at = {"ended_at": clock.unix_seconds(connection)}
+            mine = [change | ended_at for claim, change in changes if (claim.slot, claim.attempt) in held]
+            leases.change_each(connection, self.study_uuid, mine)
+            return [claim for claim, _change in changes if (claim.slot, claim.attempt) not in held]
 
-        # A transaction that was repeated may find its own commit.
-        return self.database.transaction(write) or self._has_ended(claim)
+        lost = self.database.transaction(write) if changes else []
+        # A transaction that was repeated may have found its own commit.
+        return [claim for claim in lost if not self._has_ended(claim)]
 
-    def settle(self, study: optuna.Study) -> None:
+    def settle(self) -> None:
         """Tell Optuna all results that it does not know, and end trials that no worker will end.
 
         Any worker may do so at any time, and several at once.
-
-        Args:
-            study: Optuna's study; its sampler learns the results.
         """
-
-        def read(connection: sa.Connection) -> tuple[float, Sequence[sa.Row[Any]], set[int]]:
-            now = clock.unix_seconds(connection)
-            connection.execute(leases.end_deadly_slots(self.study_uuid, now, self.max_retries))
-            mine = SlotRow.study_uuid == self.study_uuid
-            told = connection.execute(sa.select(SlotRow).where(mine, SlotRow.state == TOLD)).all()
-            held = sa.select(SlotRow.trial).where(mine, SlotRow.trial.is_not(None))
-            return now, told, set(connection.scalars(held))
-
-        now, told, held = self.database.transaction(read)
-        for row in told:
-            if row.trial is not None:
-                end_trial(self.database, study, row.trial, _result(row))
-        self._mark_done([row.slot for row in told])
-        fail_unheld_trials(self.database, study, held, begun_before=now - self.lease_s)
+        if self.database.knows_optunas_tables:
+            self.database.transaction(self._settle)
+        else:
+            told = self.database.transaction(self._told)
+            self._end_publicly({row.trial: result_of(row) for row in told if row.trial is not None})
+            self.database.transaction(lambda connection: self._mark_done(connection, told))
+        # They are looked for once in the time of a lease, as none is ended before it is that old.
+        if time.monotonic() - self._looked_for_unheld_s >= self.lease_s:
+            self._end_unheld_trials()
+            self._looked_for_unheld_s = time.monotonic()
 
     def enqueue(self, point: Mapping[str, Any]) -> int | None:
         """Prescribe parameters to the lowest free slot that has none and no trial.
@@ -189,14 +185,15 @@ class Slots:
         Returns:
             The slot, or None if there is no such slot.
         """
-        change = leases.prescribe(self.study_uuid, json.dumps(dict(point)))
+        change = leases.prescribe(sa.and_(*self._open), json.dumps(dict(point)))
         return self.database.transaction(lambda connection: connection.execute(change).scalar())
 
     def counts(self) -> SlotCounts:
         """Return how many slots are in each state."""
-        query = sa.select(SlotRow.state).where(SlotRow.study_uuid == self.study_uuid)
-        states = Counter(self.database.read(lambda connection: connection.scalars(query).all()))
-        return SlotCounts(states[FREE], states[LEASED], states[TOLD], states[DONE])
+        count = sa.select(SlotRow.state, sa.func.count()).where(SlotRow.study_uuid == self.study_uuid)
+        rows = self.database.read(lambda connection: connection.execute(count.group_by(SlotRow.state)).all())
+        by_state = {row[0]: row[1] for row in rows}
+        return SlotCounts(*(by_state.get(state, 0) for state in (FREE, LEASED, TOLD, DONE)))
 
     def trials(self) -> set[int]:
         """Return the numbers of the trials that slots name."""
@@ -213,7 +210,88 @@ class Slots:
             .order_by(SlotRow.ended_at, SlotRow.slot)
         )
         rows = self.database.read(lambda connection: connection.execute(query).all())
-        return [SlotResult(row.slot, row.trial, _point(row), _result(row)) for row in rows]
+        return [SlotResult(row.slot, row.trial, point_of(row), result_of(row)) for row in rows]
+
+    def begun(self) -> list[BegunSlot]:
+        """Return the trials that have begun: first those that have ended, in the order of their end.
+
+        The lowest slots are left out as far as the last call found all of them done.
+        """
+        begun = sa.or_(SlotRow.trial.is_not(None), SlotRow.state == DONE)
+        query = sa.select(SlotRow.__table__).where(*self._open, begun).order_by(SlotRow.slot)
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        for row in rows:
+            self._first_open += row.slot == self._first_open and row.state == DONE
+        rows = sorted(rows, key=lambda row: (row.ended_at or math.inf, row.slot))
+        return [begun_of(row) for row in rows if row.trial is not None and row.point is not None]
+
+    @property
+    def _open(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return SlotRow.study_uuid == self.study_uuid, SlotRow.slot >= self._first_open
+
+    def _end_deadly_slots(self, now: float) -> sa.Executable:
+        return leases.end_deadly_slots(sa.and_(*self._open), now, self.max_retries)
+
+    def _begin(
+        self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
+    ) -> dict[int, int]:
+        held = self.renew_within(connection, [claim for claim, _trial in beginnings])
+        # A transaction that is repeated may find its own commit.
+        begun = {slot: trial for (slot, _attempt), trial in held.items() if trial is not None}
+        new = [
+            (claim.slot, trial)
+            for claim, trial in beginnings
+            if (claim.slot, claim.attempt) in held and claim.slot not in begun
+        ]
+        study_id, now = self.trial_ids.study_id(connection), clock.naive_utc(connection)
+        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], now)
+        changes = [
+            {"slot": slot, "trial": number, "point": json.dumps(dict(trial.params))}
+            for number, (slot, trial) in zip(numbers, new, strict=True)
+        ]
+        leases.change_each(connection, self.study_uuid, changes)
+        return begun | {slot: number for number, (slot, _trial) in zip(numbers, new, strict=True)}
+
+    def _settle(self, connection: sa.Connection) -> None:
+        told = self._told(connection)
+        results = {row.trial: result_of(row) for row in told if row.trial is not None}
+        tell(connection, self.trial_ids, results, clock.naive_utc(connection))
+        self._mark_done(connection, told)
+
+    def _told(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        """Return the slots whose results Optuna may not know, those of dead workers included."""
+        connection.execute(self._end_deadly_slots(clock.unix_seconds(connection)))
+        query = sa.select(SlotRow.__table__).where(*self._open, SlotRow.state == TOLD)
+        return connection.execute(query).all()
+
+    def _mark_done(self, connection: sa.Connection, told: Sequence[sa.Row[Any]]) -> None:
+        if told:
+            mine = SlotRow.slot.in_([row.slot for row in told])
+            change = sa.update(SlotRow).where(*self._open, SlotRow.state == TOLD, mine)
+            connection.execute(change.values(state=DONE))
+
+    def _end_publicly(self, results: Mapping[int, TrialResult]) -> None:
+        for number, result in results.items():
+            study_id = self.database.read(self.trial_ids.study_id)
+            public_trials.end_trial(self.database.optuna_storage, study_id, number, result)
+
+    def _end_unheld_trials(self) -> None:
+        """End running trials that no slot names: their workers died between asking for them and binding them.
+
+        Left alone, they would keep other programs' samplers away from their parameters for ever.
+        """
+
+        def unheld(connection: sa.Connection) -> dict[int, TrialResult]:
+            oldest_lease = datetime.fromtimestamp(clock.unix_seconds(connection) - self.lease_s, UTC)
+            study_id = self.trial_ids.study_id(connection)
+            running = running_before(connection, study_id, oldest_lease.replace(tzinfo=None))
+            named = SlotRow.trial.in_(running)
+            held = connection.scalars(
+                sa.select(SlotRow.trial).where(SlotRow.study_uuid == self.study_uuid, named)
+            )
+            return dict.fromkeys(set(running) - set(held), _UNHELD)
+
+        self._end_publicly(self.database.read(unheld))
 
     def _change(self, claims: Sequence[Claim], **values: Any) -> bool:
         change = leases.change_held(self.study_uuid, claims, **values)
@@ -228,49 +306,3 @@ class Slots:
             SlotRow.state.in_((TOLD, DONE)),
         )
         return self.database.read(lambda connection: connection.scalar(query)) is not None
-
-    def _mark_done(self, slots: Sequence[int]) -> None:
-        if not slots:
-            return
-        change = sa.update(SlotRow).where(
-            SlotRow.study_uuid == self.study_uuid, SlotRow.state == TOLD, SlotRow.slot.in_(slots)
-        )
-        self.database.transaction(lambda connection: connection.execute(change.values(state=DONE)))
-
-
-def _claim(row: sa.Row[Any]) -> Claim:
-    return Claim(slot=row.slot, attempt=row.attempt, point=_point(row), trial=row.trial)
-
-
-def _point(row: sa.Row[Any]) -> Mapping[str, Any] | None:
-    return None if row.point is None else json.loads(row.point)
-
-
-def _columns(result: TrialResult) -> dict[str, Any]:
-    return {
-        "state": TOLD,
-        "lease_until": None,
-        "outcome": result.outcome.value,
-        "value": result.value,
-        "epochs": result.epochs,
-        "diverged": result.diverged,
-        "reason": result.reason,
-    }
-
-
-def _result(row: sa.Row[Any]) -> TrialResult:
-    return TrialResult(
-        outcome=Outcome(row.outcome),
-        value=row.value,
-        epochs=row.epochs or 0,
-        diverged=bool(row.diverged),
-        reason=row.reason,
-    )
-
-
-def _check_value(result: TrialResult) -> None:
-    missing = result.value is None and result.outcome is Outcome.COMPLETE
-    if missing or (result.value is not None and math.isnan(result.value)):
-        raise ValueError(
-            f"a COMPLETE trial has a value, and no value is NaN (a diverged trial's is inf), got {result}."
-        )

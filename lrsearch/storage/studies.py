@@ -16,7 +16,7 @@ from lrsearch.errors import StudyConflictError, UnknownNameError
 from lrsearch.storage import clock, optuna_tables
 from lrsearch.storage.database import Database
 from lrsearch.storage.leases import grow, insert_free_slots
-from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE
+from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE, TrialIds
 from lrsearch.storage.orphans import delete_rows
 from lrsearch.storage.tables import StudyRow
 from lrsearch.storage.upsert import insert_missing
@@ -173,11 +173,7 @@ def optuna_study_id(database: Database, uuid: str) -> int:
     Raises:
         UnknownNameError: the study was deleted.
     """
-    uuids = _uuids_by_name(database)
-    for name, carried in uuids.items():
-        if carried == uuid:
-            return database.optuna_storage.get_study_id_from_name(name)
-    raise UnknownNameError("study", uuid, filter(None, uuids.values()))
+    return database.read(TrialIds(uuid).study_id)
 
 
 def _create_unfinished(database: Database, uuid: str) -> None:

@@ -38,6 +38,18 @@ def insert_missing(connection: sa.Connection, table: Any, rows: Sequence[Mapping
         connection.execute(_insert(connection, table).on_conflict_do_nothing(), list(rows))
 
 
+def insert_all(connection: sa.Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows whose key is the database's to choose.
+
+    Args:
+        connection: a connection in a transaction.
+        table: the table, or the class mapped to it.
+        rows: one mapping from column names to values for each row, all with the same columns.
+    """
+    if rows:
+        connection.execute(sa.insert(table), list(rows))
+
+
 def _insert(connection: sa.Connection, table: Any) -> Any:
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     return insert(table)

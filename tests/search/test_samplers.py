@@ -26,6 +26,7 @@ from optuna.trial import TrialState
 from benchmarks.samplers import compare, p_value, search
 from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.parameters import Choice, Condition, Parameter, Point, Range, SearchSpace
+from lrsearch.results import Outcome, TrialResult
 from lrsearch.schedules import Hyperparameters
 from lrsearch.search.flat_space import FlatSpace
 from lrsearch.search.samplers import (
@@ -42,13 +43,14 @@ from lrsearch.search.samplers import (
     grid_size,
 )
 from lrsearch.search.samplers.coarse_to_fine import magnitudes
-from lrsearch.search.samplers.history import attempts, ranked
+from lrsearch.search.samplers.history import attempts, rank, rank_of, ranked
+from lrsearch.search.samplers.random_sampler import trial_seed
 from lrsearch.search.space import suggest
 from lrsearch.spec.study_spec import SamplerName
 from tests.search.spaces import DEFAULT_KINDS, LR_ONLY, REAL_SPACES, trees
 
-OWN = ("quasi-random", "coarse-to-fine", "genetic", "particle-swarm")
-LEARNING = ("tpe", "coarse-to-fine", "genetic", "particle-swarm")
+FLAT = ("quasi-random", "coarse-to-fine", "genetic", "particle-swarm")
+OWN = (*FLAT, "random", "tpe")
 ENDLESS = tuple(name for name in SAMPLERS if name != "grid")
 SEED = 7
 N_TRIALS = 24
@@ -218,7 +220,7 @@ def test_another_process_proposes_the_same():
     assert json.loads(done.stdout) == json.loads(json.dumps(proposals()))
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", FLAT)
 def test_two_samplers_in_turn_equal_one(name):
     """Nothing is kept in a process: one sampler, two in alternation and a new one per trial run the same."""
     kinds = {
@@ -278,6 +280,15 @@ def test_an_unknown_name_is_refused():
         create_sampler("genetics", DEFAULT_KINDS, seed=0, index=0, n_trials=1)
 
 
+def test_random_points_are_those_of_optunas_sampler():
+    """With the same seed, Optuna's random sampler draws the same values, whatever the kind of parameter."""
+    for index in range(20):
+        sampler = optuna.samplers.RandomSampler(seed=trial_seed(SEED, index))
+        theirs = propose(optuna.create_study(), sampler, DEFAULT_KINDS)
+        ours = propose(optuna.create_study(), by_name("random", DEFAULT_KINDS)(index), DEFAULT_KINDS)
+        assert ours == pytest.approx(theirs)
+
+
 # --- The order of trials.
 
 
@@ -303,6 +314,29 @@ def test_trials_rank_by_outcome_then_epochs_then_loss():
         study = study_of(*(trials[place] for place in order))
         seen = attempts(study, without=study.ask()._cached_frozen_trial)
         assert [each.params["lr"] for each in ranked(seen)] == lrs
+
+
+@pytest.mark.parametrize(
+    ("trial", "result"),
+    [
+        ({"value": 0.5, "intermediate_values": {4: 0.5}}, TrialResult(Outcome.COMPLETE, 0.5, 4)),
+        (
+            {"state": TrialState.PRUNED, "intermediate_values": {1: 0.9, 2: 0.7}},
+            TrialResult(Outcome.PRUNED, 0.7, 2),
+        ),
+        ({"state": TrialState.PRUNED}, TrialResult(Outcome.PRUNED, None, 0)),
+        (
+            {"state": TrialState.PRUNED, "intermediate_values": {3: math.inf}},
+            TrialResult(Outcome.PRUNED, math.inf, 3, diverged=True),
+        ),
+        ({"state": TrialState.FAIL}, TrialResult(Outcome.FAIL, None, 1, reason="memory")),
+    ],
+    ids=["complete", "pruned", "empty", "diverged", "failed"],
+)
+def test_our_result_ranks_as_optunas_trial(trial, result):
+    """A sampler sees the same in our slots as in Optuna's study."""
+    [stored] = study_of({"lr": 0.1, **trial}).trials
+    assert rank_of(result) == rank(stored)
 
 
 def test_running_and_failed_trials_have_no_rank():
@@ -403,7 +437,7 @@ def test_a_grid_in_a_plain_study_follows_the_trials():
 def test_a_grid_knows_no_other_parameters():
     """A parameter outside the grid's space is refused with the nearest name."""
     study = optuna.create_study(sampler=GridSampler(SearchSpace((Parameter("gamma", Choice((1, 2))),))))
-    with pytest.raises(SpecError, match=r"gama is not in the grid's space. Did you mean 'gamma'"):
+    with pytest.raises(SpecError, match=r"gama is not in the sampler's space. Did you mean 'gamma'"):
         study.ask().suggest_float("gama", 0, 1)
 
 

@@ -21,7 +21,8 @@ from lrsearch.results import Claim, EpochResult, Outcome, TrialResult
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
 from lrsearch.storage.optuna_tables import trials as optuna_trials
-from lrsearch.storage.slots import SlotCounts, SlotResult, Slots
+from lrsearch.storage.slot_rows import SlotCounts, SlotResult
+from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import create_study
 from lrsearch.storage.tables import SlotRow
 
@@ -55,6 +56,11 @@ def start(slots: Slots, study: optuna.Study, worker: str = "worker") -> tuple[Cl
     claim, trial = slots.claim(worker, 1)[0], study.ask()
     assert slots.bind(claim, trial.number, {"lr": trial.suggest_float("lr", 0, 1)})
     return claim, trial.number
+
+
+def finish(slots: Slots, claim: Claim, result: TrialResult) -> bool:
+    """Store one result; return whether it was stored."""
+    return slots.finish([(claim, result)]) == []
 
 
 def expire(slots: Slots) -> None:
@@ -156,10 +162,10 @@ def test_a_late_worker_changes_nothing_once_its_slot_is_taken(slots: Slots, stud
     (new,) = slots.claim("other", 1)
     assert slots.renew([old, new]) == [new]
     assert not slots.bind(old, trial + 1, {})
-    assert not slots.finish(old, FAILED)
+    assert not finish(slots, old, FAILED)
     slots.release([old])
     assert slots.counts() == SlotCounts(free=0, leased=4, told=0, done=0)
-    assert slots.finish(new, COMPLETE)
+    assert finish(slots, new, COMPLETE)
     assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, COMPLETE)]
 
 
@@ -168,7 +174,7 @@ def test_a_released_claim_is_lost(slots: Slots) -> None:
     (claim,) = slots.claim("a", 1)
     slots.release([claim])
     assert slots.renew([claim]) == []
-    assert not slots.finish(claim, COMPLETE)
+    assert not finish(slots, claim, COMPLETE)
 
 
 @pytest.mark.parametrize("max_retries", [0, 2])
@@ -186,7 +192,7 @@ def test_a_slot_on_which_workers_keep_dying_fails(database: Database, max_retrie
     (ended,) = slots.results()
     assert (ended.trial, ended.result.outcome, ended.result.epochs) == (trial, Outcome.FAIL, 1)
     assert f"died {max_retries + 1} times" in str(ended.result.reason)
-    slots.settle(study)
+    slots.settle()
     assert study.trials[trial].state == TrialState.FAIL
     assert "died" in study.trials[trial].user_attrs["reason"]
 
@@ -206,7 +212,7 @@ def test_the_last_death_is_noticed_by_whoever_settles(database: Database) -> Non
     slots = Slots(database, create_study(database, "study", {}, trials=1).uuid, max_retries=0)
     slots.claim("worker", 1)
     expire(slots)
-    slots.settle(load(database))
+    slots.settle()
     assert slots.counts() == SlotCounts(free=0, leased=0, told=0, done=1)
     assert [ended.trial for ended in slots.results()] == [None]
 
@@ -214,18 +220,18 @@ def test_the_last_death_is_noticed_by_whoever_settles(database: Database) -> Non
 def test_finishing_twice_is_finishing_once(slots: Slots, study: optuna.Study) -> None:
     """A transaction whose answer was lost is repeated, and finds the result that it stored."""
     claim, trial = start(slots, study)
-    assert slots.finish(claim, COMPLETE)
-    assert slots.finish(claim, COMPLETE)
+    assert finish(slots, claim, COMPLETE)
+    assert finish(slots, claim, COMPLETE)
     assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, COMPLETE)]
-    slots.settle(study)
-    assert slots.finish(claim, COMPLETE)
+    slots.settle()
+    assert finish(slots, claim, COMPLETE)
 
 
 @pytest.mark.parametrize("result", [COMPLETE, PRUNED, DIVERGED, FAILED])
 def test_a_result_comes_back_as_it_was(slots: Slots, study: optuna.Study, result: TrialResult) -> None:
     """Infinite values, missing values and reasons included."""
     claim, trial = start(slots, study)
-    slots.finish(claim, result)
+    finish(slots, claim, result)
     assert slots.results() == [SlotResult(0, trial, study.trials[trial].params, result)]
 
 
@@ -234,7 +240,7 @@ def test_a_complete_trial_has_a_value(slots: Slots, value: float | None) -> None
     """Optuna would store another outcome than ours."""
     (claim,) = slots.claim("worker", 1)
     with pytest.raises(ValueError, match="COMPLETE trial has a value"):
-        slots.finish(claim, replace(COMPLETE, value=value))
+        finish(slots, claim, replace(COMPLETE, value=value))
     assert slots.counts().told == 0
 
 
@@ -245,9 +251,9 @@ def test_settling_tells_optuna_what_we_know(slots: Slots, study: optuna.Study) -
         for epoch in range(1, result.epochs + 1):
             last = EpochResult(trial, epoch, 1.0, 0.5, {}, 0.1, 1.0)
             record_epochs(slots, [(claim, last, result.value or 0.0)])
-        slots.finish(claim, result)
+        finish(slots, claim, result)
     assert slots.counts().told == 4
-    slots.settle(study)
+    slots.settle()
     told = [(trial.state.name, trial.value, trial.user_attrs) for trial in load(slots.database).trials]
     assert told == [
         ("COMPLETE", 0.25, {}),
@@ -261,11 +267,11 @@ def test_settling_tells_optuna_what_we_know(slots: Slots, study: optuna.Study) -
 def test_settling_again_changes_nothing(slots: Slots, study: optuna.Study) -> None:
     """Any worker may settle at any time."""
     claim, _ = start(slots, study)
-    slots.finish(claim, COMPLETE)
-    slots.settle(study)
+    finish(slots, claim, COMPLETE)
+    slots.settle()
     before = repr(load(slots.database).trials)
-    slots.settle(study)
-    slots.settle(load(slots.database))
+    slots.settle()
+    slots.settle()
     assert repr(load(slots.database).trials) == before
 
 
@@ -273,8 +279,8 @@ def test_what_optuna_was_told_first_stays(slots: Slots, study: optuna.Study) -> 
     """A visitor of the dashboard ended the trial: Optuna's row stays, ours counts, and nothing breaks."""
     claim, trial = start(slots, study)
     study.tell(trial, 99.0)
-    slots.finish(claim, COMPLETE)
-    slots.settle(study)
+    finish(slots, claim, COMPLETE)
+    slots.settle()
     assert study.trials[trial].value == 99.0
     assert slots.results()[0].result == COMPLETE
     assert slots.counts().done == 1
@@ -287,8 +293,8 @@ def test_workers_that_settle_at_once_do_not_disturb_each_other(created_url: str)
         slots = Slots(database, create_study(database, "study", {}, trials=12).uuid)
         study = load(database)
         for _ in range(12):
-            slots.finish(start(slots, study)[0], COMPLETE)
-        _in_threads(4, lambda _: slots.settle(load(database)))
+            finish(slots, start(slots, study)[0], COMPLETE)
+        _in_threads(4, lambda _: slots.settle())
         assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
         assert slots.counts().done == 12
 
@@ -301,7 +307,7 @@ def test_trials_that_no_slot_names_are_ended(slots: Slots, study: optuna.Study) 
     zombie, young = study.ask().number, study.ask().number
     for number in (held, kept, zombie):
         age(slots.database, number)
-    slots.settle(study)
+    slots.settle()
     states = {trial.number: trial.state for trial in load(slots.database).trials}
     running = [number for number, state in states.items() if state == TrialState.RUNNING]
     assert running == [held, kept, young]
@@ -317,7 +323,7 @@ def test_the_age_of_a_trial_does_not_depend_on_the_time_zone(
         for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            slots.settle(load(slots.database))
+            slots.settle()
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -340,7 +346,7 @@ def test_results_come_in_the_order_of_their_end(slots: Slots) -> None:
     for claim, trial in zip(claims, (7, 8, 9), strict=True):
         slots.bind(claim, trial, {"lr": trial / 10})
     for claim in reversed(claims):
-        slots.finish(claim, COMPLETE)
+        finish(slots, claim, COMPLETE)
         time.sleep(0.01)
     assert [(ended.slot, ended.trial, ended.point) for ended in slots.results()] == [
         (2, 9, {"lr": 0.9}),
@@ -367,9 +373,9 @@ def test_a_budget_is_exact_although_workers_die(created_url: str) -> None:
                     trial = study.ask().number if claim.trial is None else claim.trial
                     if not slots.bind(claim, trial, {}) or fate.random() < 0.15:
                         continue  # dies in training
-                    slots.finish(claim, replace(COMPLETE, value=float(claim.slot)))
-                slots.settle(study)
-            slots.settle(study)
+                    finish(slots, claim, replace(COMPLETE, value=float(claim.slot)))
+                slots.settle()
+            slots.settle()
 
     _in_threads(4, work)
     with open_database(created_url) as database:

@@ -11,7 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from lrsearch.results import Claim, Outcome, TrialResult
 from lrsearch.storage.database import Database
-from lrsearch.storage.slots import SlotCounts, Slots
+from lrsearch.storage.slot_rows import SlotCounts
+from lrsearch.storage.slots import Slots
 from lrsearch.storage.tables import SlotRow
 
 MAX_RETRIES = 2
@@ -94,7 +95,7 @@ class SlotsMachine(RuleBasedStateMachine):
         """Store a result; a second time is as good as the first."""
         slot = self.model[claim.slot]
         stored = slot.attempt == claim.attempt and slot.state in ("leased", "told")
-        assert self.slots.finish(claim, RESULT) == stored
+        assert self.slots.finish([(claim, RESULT)]) == ([] if stored else [claim])
         if stored:
             slot.state, slot.expired = "told", False
 

@@ -19,7 +19,8 @@ from lrsearch.storage.database import Database, check_database, open_database
 from lrsearch.storage.epochs import record_epochs, valid_losses
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE
 from lrsearch.storage.orphans import delete_orphans
-from lrsearch.storage.slots import SlotCounts, Slots
+from lrsearch.storage.slot_rows import SlotCounts
+from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import (
     change_study,
     create_study,

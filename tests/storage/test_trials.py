@@ -66,9 +66,9 @@ def test_our_result_counts_before_and_after_optuna_is_told(
     (claim,) = slots.claim("worker", 1)
     slots.bind(claim, trial.number, {})
     record_epochs(slots, [(claim, EpochResult(0, 1, 1.0, 0.5, {}, 0.1, 1.0), 0.5)])
-    slots.finish(claim, result)
+    slots.finish([(claim, result)])
     (before,) = trial_records(database, record)
-    slots.settle(study)
+    slots.settle()
     (after,) = trial_records(database, record)
     assert (before.finished_at, after.finished_at is None) == (None, False)
     assert replace(after, finished_at=None) == before
@@ -93,8 +93,8 @@ def test_times_are_utc_wherever_they_are_read(
     trial, slots = study.ask(), Slots(database, record.uuid)
     (claim,) = slots.claim("worker", 1)
     slots.bind(claim, trial.number, {})
-    slots.finish(claim, TrialResult(Outcome.COMPLETE, 1.0, 1))
-    slots.settle(study)
+    slots.finish([(claim, TrialResult(Outcome.COMPLETE, 1.0, 1))])
+    slots.settle()
     try:
         monkeypatch.setenv("TZ", zone)
         time.tzset()

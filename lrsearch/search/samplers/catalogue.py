@@ -10,50 +10,52 @@ from lrsearch.parameters import Scalar, SearchSpace
 from lrsearch.search.samplers.coarse_to_fine import CoarseToFineSampler
 from lrsearch.search.samplers.genetic import GeneticSampler
 from lrsearch.search.samplers.grid import GridSampler, grid_size
-from lrsearch.search.samplers.optuna_samplers import random_sampler, tpe_sampler
 from lrsearch.search.samplers.particle_swarm import ParticleSwarmSampler
 from lrsearch.search.samplers.point import PointSampler
+from lrsearch.search.samplers.proposing import ProposingSampler
 from lrsearch.search.samplers.quasi_random import QuasiRandomSampler
+from lrsearch.search.samplers.random_sampler import RandomSampler
+from lrsearch.search.samplers.tree_parzen import TreeParzenSampler
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One request for a point.
+class Order:
+    """What a sampler is made for.
 
     Args:
         space: what the study searches.
         seed: of the study.
-        index: the slot that the point is for, from 0.
         n_trials: the study's budget.
+        index: the one slot that the sampler is for, from 0; None where each turn names its own.
     """
 
     space: SearchSpace
     seed: int
-    index: int
     n_trials: int
+    index: int | None
 
 
-def _grid(turn: Turn) -> BaseSampler:
-    size = grid_size(turn.space)
-    if turn.n_trials > size:
+def _grid(order: Order) -> ProposingSampler:
+    size = grid_size(order.space)
+    if order.n_trials > size:
         raise SpecError(
-            f"the grid has {size} points, but trials = {turn.n_trials}; set trials = {size} or less, "
+            f"the grid has {size} points, but trials = {order.n_trials}; set trials = {size} or less, "
             "or give more values (points = n)"
         )
-    return GridSampler(turn.space, seed=turn.seed, index=turn.index)
+    return GridSampler(order.space, seed=order.seed, index=order.index)
 
 
-_CREATE: Mapping[str, Callable[[Turn], BaseSampler]] = {
-    "tpe": lambda turn: tpe_sampler(turn.seed, turn.index),
-    "random": lambda turn: random_sampler(turn.seed, turn.index),
-    "quasi-random": lambda turn: QuasiRandomSampler(turn.space, seed=turn.seed, index=turn.index),
+_CREATE: Mapping[str, Callable[[Order], ProposingSampler]] = {
+    "tpe": lambda order: TreeParzenSampler(order.space, seed=order.seed, index=order.index),
+    "random": lambda order: RandomSampler(order.space, seed=order.seed, index=order.index),
+    "quasi-random": lambda order: QuasiRandomSampler(order.space, seed=order.seed, index=order.index),
     "grid": _grid,
-    "coarse-to-fine": lambda turn: CoarseToFineSampler(turn.space, seed=turn.seed, index=turn.index),
-    "genetic": lambda turn: GeneticSampler(
-        turn.space, seed=turn.seed, index=turn.index, n_trials=turn.n_trials
+    "coarse-to-fine": lambda order: CoarseToFineSampler(order.space, seed=order.seed, index=order.index),
+    "genetic": lambda order: GeneticSampler(
+        order.space, seed=order.seed, index=order.index, n_trials=order.n_trials
     ),
-    "particle-swarm": lambda turn: ParticleSwarmSampler(
-        turn.space, seed=turn.seed, index=turn.index, n_trials=turn.n_trials
+    "particle-swarm": lambda order: ParticleSwarmSampler(
+        order.space, seed=order.seed, index=order.index, n_trials=order.n_trials
     ),
 }
 
@@ -85,10 +87,29 @@ def create_sampler(
         UnknownNameError: if there is no sampler of that name.
         SpecError: if the space does not suit the sampler, or the point does not lie in the space.
     """
-    if name not in _CREATE:
-        raise UnknownNameError("sampler", name, SAMPLERS)
-    sampler = _CREATE[name](Turn(space, seed, index, n_trials))
+    sampler = proposing_sampler(name, space, seed=seed, n_trials=n_trials, index=index)
     if point is None:
         return sampler
     space.check_part(point)
     return PointSampler(sampler, space.searched_part(point))
+
+
+def proposing_sampler(
+    name: str, space: SearchSpace, *, seed: int, n_trials: int, index: int | None = None
+) -> ProposingSampler:
+    """Return the sampler of that name, which proposes points for many slots together.
+
+    Args:
+        name: one of ``SAMPLERS``.
+        space: what the study searches.
+        seed: of the study, at least 0.
+        n_trials: the study's budget.
+        index: the one slot that the sampler is for, from 0; None where each turn names its own.
+
+    Raises:
+        UnknownNameError: if there is no sampler of that name.
+        SpecError: if the space does not suit the sampler.
+    """
+    if name not in _CREATE:
+        raise UnknownNameError("sampler", name, SAMPLERS)
+    return _CREATE[name](Order(space, seed, n_trials, index))

@@ -1,24 +1,23 @@
 """What all samplers over flat coordinates have in common."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from bisect import insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from secrets import randbits
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.search_space import intersection_search_space
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.parameters import Scalar, SearchSpace
+from lrsearch.parameters import Point, Scalar, SearchSpace
 from lrsearch.search.flat_space import FlatSpace, Vector
 from lrsearch.search.samplers.history import Attempt, attempts
+from lrsearch.search.samplers.proposing import ProposingSampler, Turn
 from lrsearch.search.samplers.translation import Translation, domain
-from lrsearch.search.space import distributions
 
 
 @dataclass(frozen=True)
@@ -41,48 +40,42 @@ class Request:
     history: tuple[Attempt, ...] = ()
 
 
-class FlatSampler(BaseSampler):
+class FlatSampler(ProposingSampler):
     """A sampler that proposes vectors of a flat space.
-
-    Nothing is kept in the process: what a vector depends on is read from the study each time, and random
-    numbers come from seed and index alone. So any worker, in any order, proposes the same.
 
     Args:
         space: the tree of parameters; None infers a flat one from the study's own trials.
         seed: of the study; None draws one.
-        index: the place of this proposal in the sequence, from 0; None takes the trial's number.
+        index: the place of this sampler's one proposal in the sequence, from 0; None takes the trial's
+            number.
     """
-
-    learns = True
-    """Whether proposals depend on the trials before; if not, studies with several objectives are welcome."""
 
     def __init__(
         self, space: SearchSpace | None = None, *, seed: int | None = None, index: int | None = None
     ) -> None:
-        self._space = space
-        self._seed = randbits(32) if seed is None else seed
-        self._index = index
+        super().__init__(space or SearchSpace(()), seed=seed, index=index)
+        self._inferred = space is None
 
     @abstractmethod
     def vector(self, request: Request) -> Vector:
         """Return the vector to try next, each coordinate in [0, 1]; scores are probabilities."""
 
-    def infer_relative_search_space(
-        self,
-        study: Study,
-        trial: FrozenTrial,  # noqa: ARG002 # Optuna's signature
-    ) -> dict[str, BaseDistribution]:
+    def propose(self, turns: Sequence[Turn], history: Sequence[Attempt]) -> list[Point]:
+        """Return a point for each turn; those before it count as running trials."""
+        flat, points = FlatSpace(self._space), []
+        seen = list(history) if self.learns else []
+        for turn in turns:
+            points.append(self._point(flat, turn, tuple(seen)))
+            if self.learns:
+                insort(seen, Attempt(turn.index, points[-1], None), key=lambda attempt: attempt.index)
+        return points
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the distributions of all parameters, conditional ones included."""
-        if self._space is not None:
-            return distributions(self._space)
+        if not self._inferred:
+            return super().infer_relative_search_space(study, trial)
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return intersection_search_space(study.get_trials(deepcopy=False, states=states), include_pruned=True)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return the parameters of the next point: those of the chosen options only."""
-        return self.sample_beside({}, study, trial, search_space)
 
     def sample_beside(
         self,
@@ -103,9 +96,10 @@ class FlatSampler(BaseSampler):
         if not search_space:
             return {}
         translation = self._translation(search_space)
-        request = self._request(study, trial, translation)
-        vector = translation.flat.encode(translation.point(prescribed), filling=self.vector(request))
-        params = translation.params(translation.flat.decode(vector, request.rng))
+        seen = attempts(study, without=trial) if self.learns else []
+        history = tuple(replace(each, params=translation.point(each.params)) for each in seen)
+        turn = Turn(self._place(trial), translation.point(prescribed))
+        params = translation.params(self._point(translation.flat, turn, history))
         return {name: value for name, value in params.items() if name in search_space}
 
     def sample_independent(
@@ -118,22 +112,15 @@ class FlatSampler(BaseSampler):
         position = np.random.default_rng([self._seed, self._place(trial), key]).random()
         return translation.params({param_name: domain(param_distribution).at(position)})[param_name]
 
+    def _point(self, flat: FlatSpace, turn: Turn, history: tuple[Attempt, ...]) -> Point:
+        rng = np.random.default_rng([self._seed, turn.index])
+        request = Request(flat, self._seed, turn.index, rng, history)
+        return flat.decode(flat.encode(turn.prescribed, filling=self.vector(request)), rng)
+
     def _translation(self, search_space: Mapping[str, BaseDistribution]) -> Translation:
-        if self._space is not None:
-            return Translation(FlatSpace(self._space))
-        return Translation.of_distributions(search_space)
-
-    def _request(self, study: Study, trial: FrozenTrial, translation: Translation) -> Request:
-        index = self._place(trial)
-        history: tuple[Attempt, ...] = ()
-        if self.learns:
-            seen = attempts(study, without=trial)
-            history = tuple(replace(each, params=translation.point(each.params)) for each in seen)
-        rng = np.random.default_rng([self._seed, index])
-        return Request(translation.flat, self._seed, index, rng, history)
-
-    def _place(self, trial: FrozenTrial) -> int:
-        return trial.number if self._index is None else self._index
+        if self._inferred:
+            return Translation.of_distributions(search_space)
+        return Translation(FlatSpace(self._space))
 
     def _check_objectives(self, study: Study) -> None:
         if self.learns and len(study.directions) > 1:

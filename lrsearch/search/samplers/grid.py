@@ -1,20 +1,16 @@
 """Every point of a grid, each once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from secrets import randbits
-from typing import Any
 from zlib import crc32
 
 import numpy as np
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
-from lrsearch.errors import SpecError, suggestion
+from lrsearch.errors import SpecError
 from lrsearch.parameters import Parameter, Point, Scalar, SearchSpace
-from lrsearch.search.space import distributions, domain_of
+from lrsearch.search.samplers.history import Attempt
+from lrsearch.search.samplers.proposing import ProposingSampler, Turn
+from lrsearch.search.space import domain_of
 
 Deciding = tuple[tuple[str, Scalar], ...]
 
@@ -107,7 +103,7 @@ def grid_size(space: SearchSpace) -> int:
     return Grid(space).size
 
 
-class GridSampler(BaseSampler):
+class GridSampler(ProposingSampler):
     """Samples every point of a grid, trial i the i-th.
 
     Args:
@@ -119,52 +115,31 @@ class GridSampler(BaseSampler):
         SpecError: if a parameter lists no values.
     """
 
+    learns = False
+
     def __init__(self, space: SearchSpace, *, seed: int | None = None, index: int | None = None) -> None:
-        self._space = space
+        super().__init__(space, seed=seed, index=index)
         self._grid = Grid(space)
-        self._seed = randbits(32) if seed is None else seed
-        self._index = index
 
-    def infer_relative_search_space(
-        self,
-        study: Study,  # noqa: ARG002 # Optuna's signature
-        trial: FrozenTrial,  # noqa: ARG002 # Optuna's signature
-    ) -> dict[str, BaseDistribution]:
-        """Return the distributions of all parameters, conditional ones included."""
-        return distributions(self._space)
-
-    def sample_relative(
-        self,
-        study: Study,  # noqa: ARG002 # Optuna's signature
-        trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
-    ) -> dict[str, Any]:
-        """Return the grid's point at the index.
+    def propose(self, turns: Sequence[Turn], history: Sequence[Attempt]) -> list[Point]:  # noqa: ARG002
+        """Return the grid's point at each turn's index.
 
         Raises:
             SpecError: if the grid has fewer points.
         """
-        point = self._grid[self._place(trial)]
-        return {name: value for name, value in point.items() if name in search_space}
+        return [self._point(turn) for turn in turns]
 
-    def sample_independent(
-        self,
-        study: Study,  # noqa: ARG002 # Optuna's signature
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,  # noqa: ARG002 # Optuna's signature
-    ) -> Any:
-        """Return one of a parameter's values at random: it exists only beside a prescribed one.
+    def _point(self, turn: Turn) -> Point:
+        listed = self._grid[turn.index]
 
-        Raises:
-            SpecError: if the space does not know the parameter.
-        """
-        parameters = {parameter.name: parameter for parameter in self._space.searched}
-        if param_name not in parameters:
-            raise SpecError(f"{param_name} is not in the grid's space.{suggestion(param_name, parameters)}")
-        values = grid_values(parameters[param_name])
-        rng = np.random.default_rng([self._seed, self._place(trial), crc32(param_name.encode())])
-        return values[rng.integers(len(values))]
+        def choose(parameter: Parameter) -> Scalar:
+            if parameter.name in turn.prescribed:
+                return turn.prescribed[parameter.name]
+            if parameter.name in listed:
+                return listed[parameter.name]
+            # It exists only beside a prescribed value.
+            values = grid_values(parameter)
+            rng = np.random.default_rng([self._seed, turn.index, crc32(parameter.name.encode())])
+            return values[rng.integers(len(values))]
 
-    def _place(self, trial: FrozenTrial) -> int:
-        return trial.number if self._index is None else self._index
+        return self._space.searched_part(self._space.walk(choose))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.results import Outcome, TrialResult
+
 SLOT_ATTRIBUTE = "slot"
 DIVERGED_ATTRIBUTE = "diverged"
 SEEN_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL)
@@ -83,6 +85,17 @@ def rank(trial: FrozenTrial, sign: int = 1) -> Rank | None:
         return Rank(_DIVERGED, -epochs, math.inf)
     loss = math.inf if value is None else sign * value
     return Rank(_COMPLETE, 0, loss) if complete else Rank(_PRUNED, -epochs, loss)
+
+
+def rank_of(result: TrialResult) -> Rank | None:
+    """Return the rank of a result: complete ones by value, pruned ones by epochs and value, diverged last."""
+    if result.outcome is Outcome.FAIL:
+        return None
+    value = math.inf if result.value is None else result.value
+    if result.diverged or not math.isfinite(result.value or 0.0):
+        return Rank(_DIVERGED, -result.epochs, math.inf)
+    complete = result.outcome is Outcome.COMPLETE
+    return Rank(_COMPLETE, 0, value) if complete else Rank(_PRUNED, -result.epochs, value)
 
 
 def ranked(seen: Iterable[Attempt]) -> list[Attempt]:

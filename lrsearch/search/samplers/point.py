@@ -9,14 +9,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.parameters import Scalar
-from lrsearch.search.samplers.flat_sampler import FlatSampler
+from lrsearch.search.samplers.proposing import ProposingSampler
 
 
 class PointSampler(BaseSampler):
     """Gives parameters their prescribed values and lets another sampler choose the rest.
 
-    A sampler over flat coordinates chooses the rest as if it had chosen the prescribed values too: where the
-    kind is prescribed, the shared coordinates become the knobs of that kind.
+    A sampler of ours chooses the rest as if it had chosen the prescribed values too: where the kind is
+    prescribed, it gives the knobs of that kind.
 
     Args:
         base: chooses what is not prescribed.
@@ -36,7 +36,7 @@ class PointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the base's parameters beside the prescribed ones."""
-        if isinstance(self._base, FlatSampler):
+        if isinstance(self._base, ProposingSampler):
             return self._base.sample_beside(self._point, study, trial, search_space)
         return self._base.sample_relative(study, trial, search_space)
 
