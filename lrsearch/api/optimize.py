@@ -14,7 +14,7 @@ import optuna
 
 from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
 from lrsearch.api.result import Result
-from lrsearch.errors import StudyStoppedError
+from lrsearch.errors import SpecError, StudyStoppedError
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.wording import number
 from lrsearch.service.optimize import load_onto_device, prepare
@@ -22,8 +22,10 @@ from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_test, with_stored_bounds
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
+from lrsearch.service.supervisor import Supervisor
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.worker import STEPS_ATTRIBUTE
+from lrsearch.service.workforce import number_of_workers
 from lrsearch.spec import StudySpec, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.studies import find_study, list_studies
@@ -50,6 +52,7 @@ def optimize(
     range_test: bool = False,
     batch_size: int | None = None,
     device: str = "auto",
+    workers: int = 1,
     timeout_s: float | None = None,
     storage: str | None = None,
     data_dir: Path | None = None,
@@ -72,6 +75,8 @@ def optimize(
         range_test: whether a range test finds the bounds of lr and the first trials first.
         batch_size: examples per forward pass; None takes the task's.
         device: auto, cpu, mps, cuda or cuda:N.
+        workers: processes that train at once, at least 1. More than one find the task by its name, and import
+            the script: the call must stand below ``if __name__ == "__main__":``.
         timeout_s: seconds after which the search stops at the next epoch's end, or None.
         storage: URL of the database; None takes ``LRSEARCH_STORAGE``, else ``sqlite:///lrsearch.db``.
         data_dir: folder of the data sets of the tasks that come with lrsearch.
@@ -84,6 +89,7 @@ def optimize(
         InputError: if an argument, or the task, cannot be used.
         StudyStoppedError: if no trial completed.
     """
+    _check_workers(workers, task)
     loaded = load(task, data_dir)
     content = {
         "name": name or _new_name(loaded.name),
@@ -93,16 +99,18 @@ def optimize(
         "sampler": sampler,
         "optimizer": as_table(optimizer),
         "space": {**(space or {}), **given(kinds=None if kinds is None else list(kinds))},
-        "run": {"device": device, **given(timeout_s=timeout_s)},
+        "run": {"device": device, "workers": workers, **given(timeout_s=timeout_s)},
         **given(epochs=epochs, batch_size=batch_size, pruner=pruner, groups=groups),
     }
     draft = spec_from(content, "lrsearch.optimize")
     load_kinds(draft, allowed=draft.space.kinds or ())
     spec = resolved(draft, loaded)
     database = database_at(storage)
+    allowed = (stored_name(task), *(draft.space.kinds or ()))
     try:
+        supervisor = Supervisor(database, spec, number_of_workers(database, spec), allowed, data_dir)
         result = _searched(
-            database, spec, loaded, range_test=range_test, progress=progress, trials_given=name is not None
+            supervisor, spec, loaded, range_test=range_test, progress=progress, trials_given=name is not None
         )
     except BaseException:
         database.close()
@@ -112,15 +120,38 @@ def optimize(
 
 
 def _searched(
-    database: Database, spec: StudySpec, task: "Task", *, range_test: bool, progress: bool, trials_given: bool
+    supervisor: Supervisor,
+    spec: StudySpec,
+    task: "Task",
+    *,
+    range_test: bool,
+    progress: bool,
+    trials_given: bool,
 ) -> Result:
-    data = load_onto_device(spec, task)
-    if range_test:
-        spec = _with_range_test(database, spec, task, data)
-    search = prepare(
-        database, spec, task, data, lambda: open_study(database, spec, trials_given=trials_given)
-    )
-    return _result(database, search, _run(search, progress=progress))
+    database = supervisor.database
+    with supervisor:
+        data = load_onto_device(spec, task)
+        if range_test:
+            spec = _with_range_test(database, spec, task, data)
+        search = prepare(
+            database,
+            spec,
+            task,
+            data,
+            lambda: open_study(database, spec, trials_given=trials_given),
+            workers=supervisor.workers,
+        )
+        last = _run(supervisor, search, progress=progress)
+    return _result(database, search, last)
+
+
+def _check_workers(workers: int, task: "Task | str") -> None:
+    if workers != 1 and not isinstance(task, str):
+        raise SpecError(
+            f"several workers find the task by its name, but got workers={workers!r} and an object; put the "
+            "task into a file and name it, such as lrsearch.optimize('model.py:task', workers=4), or leave "
+            "workers at 1"
+        )
 
 
 def _with_range_test(database: Database, spec: StudySpec, task: "Task", data: "TrainingData") -> StudySpec:
@@ -134,7 +165,7 @@ def _new_name(task: str) -> str:
     return f"{plain[:60]}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def _run(search: Search, *, progress: bool) -> Progress:
+def _run(supervisor: Supervisor, search: Search, *, progress: bool) -> Progress:
     """Run a search behind a bar, and return where it stands at its end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # in a notebook it advises a library of widgets, and does without
@@ -149,7 +180,9 @@ def _run(search: Search, *, progress: bool) -> Progress:
         for note in search.study.notes if progress else ():
             bar.write(note, file=sys.stderr)
         try:
-            for last in search.run():
+            for last in supervisor.run(search):
+                for note in last.notes if progress else ():
+                    bar.write(note, file=sys.stderr)
                 bar.total = last.trials
                 if last.best is not None:
                     bar.set_postfix_str(f"best {number(last.best.result.value)}", refresh=False)

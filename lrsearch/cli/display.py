@@ -29,7 +29,7 @@ class Display(Protocol):
     ) -> None: ...
 
     def note(self, text: str) -> None:
-        """Show what the user should know before the search begins."""
+        """Show what the user should know."""
         ...
 
     def show(self, progress: Progress) -> None:
@@ -72,6 +72,8 @@ class PlainDisplay(_Closing):
 
     def show(self, progress: Progress) -> None:
         """Print the trials that have just ended."""
+        for text in progress.notes:
+            self.note(text)
         for trial in progress.news:
             self._console.print(f"{_ended_line(trial)}  [{_standing(progress)}]", markup=False)
         if progress.waiting and not progress.news and not self._waited and progress.stopped is None:
@@ -80,7 +82,10 @@ class PlainDisplay(_Closing):
 
 
 class JsonDisplay(_Closing):
-    """A JSON object a line: ``note``, ``epoch`` for a lane, ``trial`` for an end, ``stopped`` at the last."""
+    """A JSON object a line: ``note``, ``epoch`` for a lane, ``trial`` for an end, ``stopped`` at the last.
+
+    Epochs of other worker processes arrive a few times a second: of short ones some are left out.
+    """
 
     def __init__(self) -> None:
         self._epochs: dict[int, int] = {}  # printed last, by trial
@@ -91,6 +96,8 @@ class JsonDisplay(_Closing):
 
     def show(self, progress: Progress) -> None:
         """Print what has happened since the last call."""
+        for text in progress.notes:
+            self.note(text)
         for lane in progress.running:
             self._print_epoch(lane.number, lane.epoch, lane.valid_loss)
         for trial in progress.news:
@@ -136,6 +143,7 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+        self._begun: set[int] = set()  # trials
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -152,12 +160,15 @@ class LiveDisplay:
 
     def show(self, progress: Progress) -> None:
         """Redraw: at once when a trial has begun or ended, else with the next of four pictures a second."""
+        for text in progress.notes:
+            self.note(text)
         for trial in progress.news:
             self._live.console.print(
                 _ended_line(trial), markup=False, highlight=False, overflow="ellipsis", no_wrap=True
             )
-        began = any(lane.epoch == 0 for lane in progress.running)
-        self._live.update(_picture(progress), refresh=began or bool(progress.news))
+        began = {lane.number for lane in progress.running} - self._begun
+        self._begun |= began
+        self._live.update(_picture(progress), refresh=bool(began or progress.news))
 
 
 def choose_display(*, quiet: bool, log_format: str) -> Display:

@@ -1,5 +1,7 @@
 """``lrsearch optimize``: runs a study to its budget."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +23,8 @@ EXIT_INTERRUPTED = 130
 if TYPE_CHECKING:
     from lrsearch.cli.display import Display
     from lrsearch.service.progress import Progress
+    from lrsearch.service.search import Search
+    from lrsearch.service.supervisor import Supervisor
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
     from lrsearch.tasks.task import Task
@@ -71,7 +75,10 @@ def optimize(
     pruner: Annotated[str | None, typer.Option(help="Who stops trials early, such as asha or none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batch order and sampler.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
-    lanes: Annotated[str | None, typer.Option(help="Trials trained at once, or auto.")] = None,
+    lanes: Annotated[str | None, typer.Option(help="Trials trained at once by a worker, or auto.")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that train at once, or auto: on a CPU one for each core.")
+    ] = None,
     storage: StorageOption = None,
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")] = False,
@@ -93,7 +100,8 @@ def optimize(
         "pruner": pruner,
         "seed": seed,
         "run.device": device,
-        "run.lanes": _lanes(lanes),
+        "run.lanes": _count("lanes", lanes),
+        "run.workers": _count("workers", workers),
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     allowed = (*(allow_task or ()), *([task] if task else ()))
@@ -101,11 +109,13 @@ def optimize(
         draft = find_draft(database, file_or_study, overrides)
         display = choose_display(quiet=quiet, log_format=log_format)
         try:
-            spec, loaded = complete(draft, allowed, data_dir)
-            data = _load(spec, loaded)
-            if range_test:
-                spec = _with_range_test(database, draft, spec, loaded, data, display)
-            last = _run(database, spec, loaded, data, display, trials_given=trials is not None)
+            with _supervisor(database, draft.spec, allowed, data_dir) as supervisor:
+                spec, loaded = complete(draft, allowed, data_dir)
+                data = _load(spec, loaded)
+                if range_test:
+                    spec = _with_range_test(database, draft, spec, loaded, data, display)
+                search = _search(supervisor, spec, loaded, data, trials_given=trials is not None)
+                last = _run(supervisor, search, display)
         except KeyboardInterrupt:
             _tell_interrupted(database, draft.spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -114,12 +124,21 @@ def optimize(
     leave(last, spec, storage)
 
 
-def _lanes(option: str | None) -> int | str | None:
+def _count(name: str, option: str | None) -> int | str | None:
     if option is None or option == "auto":
         return option
     if not option.isdecimal():
-        raise SpecError(f"--lanes must be a whole number of at least 1, or auto, but got {option!r}")
+        raise SpecError(f"--{name} must be a whole number of at least 1, or auto, but got {option!r}")
     return int(option)
+
+
+def _supervisor(
+    database: "Database", spec: "StudySpec", allowed: Sequence[str], data_dir: Path | None
+) -> "Supervisor":
+    from lrsearch.service.supervisor import Supervisor
+    from lrsearch.service.workforce import number_of_workers
+
+    return Supervisor(database, spec, number_of_workers(database, spec), allowed, data_dir)
 
 
 def _load(spec: "StudySpec", task: "Task") -> "TrainingData":
@@ -128,27 +147,31 @@ def _load(spec: "StudySpec", task: "Task") -> "TrainingData":
     return load_onto_device(spec, task)
 
 
-def _run(
-    database: "Database",
-    spec: "StudySpec",
-    task: "Task",
-    data: "TrainingData",
-    display: "Display",
-    *,
-    trials_given: bool,
-) -> "Progress":
-    from lrsearch.cli.signals import stop_on_signal
+def _search(
+    supervisor: "Supervisor", spec: "StudySpec", task: "Task", data: "TrainingData", *, trials_given: bool
+) -> "Search":
     from lrsearch.service.optimize import prepare
     from lrsearch.service.studies import open_study
 
-    search = prepare(
-        database, spec, task, data, lambda: open_study(database, spec, trials_given=trials_given)
+    database = supervisor.database
+    return prepare(
+        database,
+        spec,
+        task,
+        data,
+        lambda: open_study(database, spec, trials_given=trials_given),
+        workers=supervisor.workers,
     )
+
+
+def _run(supervisor: "Supervisor", search: "Search", display: "Display") -> "Progress":
+    from lrsearch.cli.signals import stop_on_signal
+
     with stop_on_signal() as stop_requested, display:
         for note in search.study.notes:
             display.note(note)
         last = None
-        for progress in search.run(stop_requested):
+        for progress in supervisor.run(search, stop_requested):
             display.show(progress)
             last = progress
     if last is None:

@@ -64,10 +64,11 @@ class Progress:
         trials: budget of the study.
         epochs: epochs of a whole trial.
         ended: number of trials that ended, by outcome, and ``diverged`` among the pruned ones.
-        running: this worker's lanes.
+        running: the lanes of this worker, or of all workers of a run together.
         best: the best complete trial so far, or None.
         last_failure: reason of the last trial that failed, or None.
         news: trials that ended in this epoch.
+        notes: what the user should know, each told once.
         elapsed_s: wall time of this run.
         remaining_s: estimated time left, or None while unknown.
         waiting: only other workers have trials left; this one waits for them, or for their leases' end.
@@ -81,6 +82,7 @@ class Progress:
     best: EndedTrial | None = None
     last_failure: str | None = None
     news: tuple[EndedTrial, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     waiting: bool = False

@@ -6,8 +6,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import suggestion
-from lrsearch.schedules import KINDS
 from lrsearch.optimizers import OPTIMIZERS
+from lrsearch.schedules import KINDS
 
 _TABLES = ("optimizer", "space", "groups", "range_test", "run")
 
@@ -51,7 +51,7 @@ def origin(key: str, source: str, options: Collection[str]) -> str:
 
 def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Drop what only the models know: the key that gathers knobs, places in a list, members of a union."""
-    if location[:2] in {("run", "lanes"), ("space", "kinds"), ("range_test", "lrs")}:
+    if location[:2] in {("run", "lanes"), ("run", "workers"), ("space", "kinds"), ("range_test", "lrs")}:
         return location[:2]
     if location[:1] == ("parts",):
         return location[:1]
@@ -66,7 +66,7 @@ def _sentence(key: str, problem: Any, model: type[BaseModel], content: Mapping[s
         return _unknown_key(key, model, content)
     if kind == "value_error":
         return f"{key}: {problem['ctx']['error']}"
-    if kind == "literal_error" and isinstance(got, str) and key != "run.lanes":
+    if kind == "literal_error" and isinstance(got, str) and key not in {"run.lanes", "run.workers"}:
         allowed = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{key} = {got!r} is unknown.{suggestion(got, allowed)}"
     expected = _described(key, model) or _EXPECTED.get(kind)

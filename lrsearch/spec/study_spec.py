@@ -14,10 +14,10 @@ from pydantic import (
 )
 
 from lrsearch.errors import SpecError
+from lrsearch.optimizers import OPTIMIZERS, optimizer_named
 from lrsearch.schedules import KINDS
 from lrsearch.spec.domains import DomainField
 from lrsearch.spec.explanation import explain
-from lrsearch.optimizers import OPTIMIZERS, optimizer_named
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "coarse-to-fine", "genetic", "particle-swarm"]
 PrunerName = Literal["asha", "median", "first-epochs", "none"]
@@ -142,7 +142,8 @@ class RunSpec(_Section):
 
     Args:
         device: auto, cpu, mps, cuda or cuda:N.
-        lanes: trials trained together, or auto.
+        lanes: trials trained together by each worker, or auto.
+        workers: processes that train on this machine together, or auto: on a CPU one for each core.
         timeout_s: seconds after which a run stops at the next epoch's end, or None.
         stop_after_no_gain: finished trials without a better one after which the study ends, or None.
     """
@@ -150,6 +151,9 @@ class RunSpec(_Section):
     device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N")
     lanes: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         default="auto", description="a whole number from 1 to 4096, or auto"
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="a whole number from 1 to 1024, or auto"
     )
     timeout_s: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="a finite number of seconds above 0"

@@ -1,0 +1,54 @@
+"""How many processes train a study on this machine."""
+
+import sys
+from pathlib import Path
+
+from lrsearch.service.cores import usable_cores
+from lrsearch.spec import StudySpec
+from lrsearch.storage.database import Database
+from lrsearch.storage.slots import Slots
+from lrsearch.storage.studies import list_studies
+
+TRIALS_PER_WORKER = 4  # to start a process for fewer pays rarely: each imports PyTorch and reads the data
+_DEVICES = Path("/dev")
+_ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")  # what CUDA and ROCm need there, on Linux
+
+
+def number_of_workers(database: Database, spec: StudySpec) -> int:
+    """Return how many processes train a study on this machine.
+
+    Args:
+        database: where it is stored, if it is.
+        spec: as read, or resolved. Where it leaves the number open, a CPU has one worker for each core, but
+            none for fewer than ``TRIALS_PER_WORKER`` of the trials that are left; another device has one.
+
+    Raises:
+        DeviceError: if the device does not exist.
+    """
+    if spec.run.workers != "auto":
+        return spec.run.workers
+    if not _trains_on_cpu(spec.run.device):
+        return 1
+    return max(1, min(usable_cores(), _trials_left(database, spec) // TRIALS_PER_WORKER))
+
+
+def _trains_on_cpu(device: str) -> bool:
+    if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
+        return True
+    from lrsearch.training.devices import resolve_device  # here, because it takes a second to import torch
+
+    return resolve_device(device).type == "cpu"
+
+
+def _may_have_accelerator() -> bool:
+    if sys.platform != "linux":
+        return True
+    return any(path for pattern in _ACCELERATORS for path in _DEVICES.glob(pattern))
+
+
+def _trials_left(database: Database, spec: StudySpec) -> int:
+    for record in list_studies(database):
+        if record.name == spec.name:
+            ended = Slots(database, record.uuid).counts().ended
+            return max(spec.trials, int(record.spec["trials"])) - ended
+    return spec.trials
