@@ -41,14 +41,17 @@ def _own_folder(tmp_path, monkeypatch, sqlite_template):
 
 @pytest.fixture
 def study_file(tmp_path):
-    """Return a function that writes a study of digits: three random trials of two epochs, unless told."""
+    """Return a function that writes a study of digits: three random trials of two epochs, unless told.
 
-    def write(name="s.toml", space="warmup_fraction = 0.0", **keys):
+    They train one after the other, so that what happens when is known.
+    """
+
+    def write(name="s.toml", space="warmup_fraction = 0.0", run="lanes = 1\nworkers = 1", **keys):
         content = {"task": "digits-mlp", "trials": 3, "epochs": 2, "sampler": "random", "pruner": "none"}
         content = {**content, "first_trials": False, **keys}
         lines = [f"{key} = {_toml(value)}" for key, value in content.items()]
         path = tmp_path / name
-        path.write_text("\n".join([*lines, "[space]", space]) + "\n")
+        path.write_text("\n".join([*lines, "[space]", space, "[run]", run]) + "\n")
         return path.name
 
     return write

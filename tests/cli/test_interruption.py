@@ -11,7 +11,7 @@ import pytest
 
 import lrsearch as package
 from lrsearch.cli.signals import stop_on_signal
-from lrsearch.training.eager import EagerArray
+from lrsearch.training.fused.array import FusedArray
 from tests.cli.commands import lrsearch, succeed
 
 
@@ -68,7 +68,7 @@ def test_a_search_that_is_interrupted_goes_on_to_its_budget(study_file, number):
 
 def test_the_second_signal_stops_in_the_middle_of_an_epoch(study_file, monkeypatch):
     """Exit code 130 and the way on; the trial is released and starts again."""
-    run_epoch = EagerArray.run_epoch
+    run_epoch = FusedArray.run_epoch
 
     def interrupted(_array):
         os.kill(os.getpid(), signal.SIGINT)
@@ -77,7 +77,7 @@ def test_the_second_signal_stops_in_the_middle_of_an_epoch(study_file, monkeypat
 
     path = study_file(trials=2)
     with monkeypatch.context() as patch:
-        patch.setattr(EagerArray, "run_epoch", interrupted)
+        patch.setattr(FusedArray, "run_epoch", interrupted)
         outcome = lrsearch("optimize", path, "--quiet")
     assert outcome.code == 130
     assert "once more stops at once" in outcome.err

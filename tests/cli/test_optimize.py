@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrsearch.training.eager import EagerArray
+from lrsearch.training.fused.array import FusedArray
 from tests.cli.commands import lrsearch, refused, succeed
 
 
 @pytest.fixture
 def started(monkeypatch):
     """Return a list that gets the number of every trial that is put into training."""
-    numbers, start = [], EagerArray.start
+    numbers, start = [], FusedArray.start
 
     def remember(array, trial, hyperparameters):
         numbers.append(trial)
         start(array, trial, hyperparameters)
 
-    monkeypatch.setattr(EagerArray, "start", remember)
+    monkeypatch.setattr(FusedArray, "start", remember)
     return numbers
 
 
@@ -194,7 +194,7 @@ def test_a_timeout_says_how_to_go_on(study_file, trial_count):
 def test_a_study_without_gain_says_so(study_file):
     """``stop_after_no_gain`` ends it before its budget, which is no failure."""
     space = "lr = [0.1, 1e-4, 2e-4]\nkinds = ['constant']\nwarmup_fraction = 0.0"
-    path = study_file(space=f"{space}\n[run]\nstop_after_no_gain = 1", sampler="grid")
+    path = study_file(space=space, run="lanes = 1\nworkers = 1\nstop_after_no_gain = 1", sampler="grid")
     outcome = succeed("optimize", path, "--quiet")
     assert "2 of 3 trials" in outcome.out
     assert "Ended early: the last trials brought no gain." in outcome.err
@@ -204,10 +204,10 @@ def test_a_study_without_gain_says_so(study_file):
 def test_a_study_whose_trials_all_fail_ends_with_3(study_file, monkeypatch, trials, failed):
     """It stops after five, names the last reason, and the table has them all."""
 
-    def broken(_array, _lane):
+    def broken(_array, _lrs):
         raise RuntimeError("no such [bold]layer")
 
-    monkeypatch.setattr(EagerArray, "_train_epoch", broken)
+    monkeypatch.setattr(FusedArray, "_train_epoch", broken)
     outcome = lrsearch("optimize", study_file(trials=trials), "--quiet")
     assert outcome.code == 3
     assert "RuntimeError: no such [bold]layer" in outcome.err
