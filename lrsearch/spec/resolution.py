@@ -44,7 +44,7 @@ def resolve(spec: StudySpec, epochs: int, batch_size: int | None) -> StudySpec:
     resolved = spec.replace(
         epochs=epochs,
         batch_size=spec.batch_size or batch_size,
-        pruner=spec.pruner or ("none" if spec.sampler in SCANS else "asha"),
+        pruner=spec.pruner or ("none" if spec.sampler in SCANS else "percentile"),
         first_trials=spec.first_trials if spec.first_trials is not None else spec.sampler not in SCANS,
         optimizer={"name": optimizer.name, "knobs": _optimizer_knobs(optimizer, spec.optimizer.knobs)},
         space=space,

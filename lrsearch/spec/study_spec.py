@@ -20,7 +20,7 @@ from lrsearch.spec.domains import DomainField
 from lrsearch.spec.explanation import explain
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "coarse-to-fine", "genetic", "particle-swarm"]
-PrunerName = Literal["asha", "median", "first-epochs", "none"]
+PrunerName = Literal["percentile", "asha", "median", "first-epochs", "none"]
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Rate = Annotated[float, Field(gt=0)]

@@ -91,7 +91,7 @@ def contents(draw):
         "batch_size": st.integers(1, 256),
         "seed": st.integers(0, 2**32 - 1),
         "sampler": st.sampled_from(["tpe", "random", "quasi-random", "genetic"]),
-        "pruner": st.sampled_from(["asha", "median", "first-epochs", "none"]),
+        "pruner": st.sampled_from(["percentile", "asha", "median", "first-epochs", "none"]),
         "first_trials": st.booleans(),
         "run": st.fixed_dictionaries({"lanes": st.just("auto") | st.integers(1, 64)}),
     }

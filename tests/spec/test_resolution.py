@@ -56,7 +56,7 @@ def test_an_optimizer_brings_its_learning_rates_and_pytorchs_defaults(name):
 
 @pytest.mark.parametrize(
     ("sampler", "first", "pruner"),
-    [("tpe", True, "asha"), ("random", True, "asha"), ("coarse-to-fine", False, "none")],
+    [("tpe", True, "percentile"), ("random", True, "percentile"), ("coarse-to-fine", False, "none")],
 )
 def test_recipes_and_pruning_are_for_samplers_that_do_not_scan(sampler, first, pruner):
     """A scan prescribes every point and wants each one whole, unless the file asks for pruning."""

@@ -47,7 +47,7 @@ def test_a_ready_to_run_study_reads_resolves_and_explains_itself(name):
 def test_the_studies_have_the_promised_budgets():
     """mnist-tpe: 64 trials of 10 epochs with asha; the recipe: one trial of 25 epochs without search."""
     tpe, recipe = (resolved(read_spec(shipped_studies()[name])) for name in ("mnist-tpe", "mnist-recipe"))
-    assert (tpe.trials, tpe.epochs, tpe.pruner, tpe.task) == (64, 10, "asha", "mnist-mlp")
+    assert (tpe.trials, tpe.epochs, tpe.pruner, tpe.task) == (64, 10, "percentile", "mnist-mlp")
     assert (recipe.trials, recipe.epochs) == (1, 25)
     assert search_space(recipe).searched == ()
 
