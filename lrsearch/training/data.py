@@ -17,7 +17,7 @@ from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.rules import check_task
 from lrsearch.tasks.task import Batch, Split, Splits, Task
-from lrsearch.tasks.trees import Tree, length, moved, parts, rows, size_bytes
+from lrsearch.tasks.trees import Tree, length, mapped, moved, parts, rows, size_bytes
 from lrsearch.training.residence import laid_out, prepared_inputs, streaming_reason
 from lrsearch.training.streaming import requests, streamed
 
@@ -319,7 +319,10 @@ def _resident_validation(
 ) -> Iterator[tuple[Batch, int]]:
     for first in range(0, len(split), size):
         part = slice(first, first + size)
-        inputs = task.prepare(rows(split.inputs, part)) if prepared is None else rows(prepared, part)
+        if prepared is None:
+            inputs = task.prepare(rows(split.inputs, part))
+        else:
+            inputs = mapped(torch.clone, rows(prepared, part))  # a model may write into what it is given
         count = min(size, len(split) - first)
         yield inputs if split.targets is None else (inputs, rows(split.targets, part)), count
 

@@ -340,6 +340,21 @@ def test_what_is_prepared_row_by_row_is_prepared_once(form):
     assert len(task.sizes) == first
 
 
+def test_a_model_that_writes_into_its_inputs_spoils_no_later_batch():
+    """What is kept prepared is handed out in copies, for training and for validation."""
+    data = ResidentData(Preparing(), 8, CPU)
+    first = [batch["x"].clone() for (batch, _targets), _count in data.validation()]
+    for (batch, _targets), _count in data.validation():
+        batch["x"].zero_()
+    for [(inputs, _targets)] in data.updates(0, 0):
+        inputs["x"].zero_()
+    assert all(
+        torch.equal(batch["x"], before)
+        for ((batch, _targets), _count), before in zip(data.validation(), first, strict=True)
+    )
+    assert all((inputs["x"] != 0).any() or targets.eq(0).any() for [(inputs, targets)] in data.updates(0, 0))
+
+
 @pytest.mark.parametrize(
     "prepare",
     [
