@@ -80,6 +80,17 @@ def test_the_commands_of_the_range_test_page_run(monkeypatch, tmp_path, capsys):
     assert "Study digits-tpe: 20 of 20 trials have ended" in capsys.readouterr().out
 
 
+def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, capsys):
+    """With lanes and workers chosen, and one by one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "fused-training.md", "lrsearch"):
+        run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    assert "Study by-itself: 16 of 16 trials have ended" in printed
+    assert "Study one-by-one: 16 of 16 trials have ended" in printed
+
+
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):
     """Its files are written, its Python and its commands run, in order, each on what came before."""
     page = (ROOT / "docs" / "your-own-model.md").read_text()
