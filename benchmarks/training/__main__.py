@@ -112,7 +112,7 @@ def machine(plan: Plan) -> str:
     processor = "a GPU, " + torch.cuda.get_device_name(plan.device) if plan.on_gpu else "no GPU"
     data = "MNIST" if has_mnist(plan.data_dir) else "random images of MNIST's size (MNIST is not there)"
     words = conversion(load_net("mnist-mlp", plan.data_dir).normalization)[2]
-    clock = ", processes of one thread by processor time" if plan.processor_time else ""
+    clock = ", single threads by their processor time" if plan.processor_time else ""
     return (
         f"PyTorch {torch.__version__}, {cores()} cores, {processor}. Data: {data}. Medians of {plan.rounds} "
         f"rounds of {plan.seconds:g} s or more each{clock}. The tutorial's loop reads {words}."
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"turns of each contestant, else {ROUNDS}")
     parser.add_argument("--seconds", type=float, help=f"of a turn, else {SECONDS}")
     parser.add_argument(
-        "--processor-time", action="store_true", help="time processes of one thread by their processor time"
+        "--processor-time", action="store_true", help="single threads, timed by their processor time"
     )
     parser.add_argument("--quick", action="store_true", help="a single very short round")
     parser.add_argument("--searches", type=int, help="runs of lrsearch optimize, else 3, or 0 with --quick")

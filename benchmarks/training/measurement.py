@@ -29,8 +29,8 @@ class Plan:
         data_dir: folder of the data sets.
         rounds: turns of each contestant.
         seconds: of a turn, at least.
-        processor_time: whether processes of one thread are timed by the processor time that they had: on a
-            machine that others use too.
+        processor_time: whether all have one thread, and are timed by the processor time that it had: for a
+            machine that others use too, where several threads of a process wait for each other.
     """
 
     nets: tuple[str, ...]
@@ -160,9 +160,8 @@ def measure(plan: Plan, net: str) -> NetResult:
 def _add_round(plan: Plan, crew: Crew, result: NetResult) -> None:
     for figure in result.figures:
         timings = crew.round(figure.contestant, plan.seconds)
-        by_processor = plan.processor_time and figure.contestant.threads == 1
         figure.rates.append(
-            sum(each.steps / (each.processor_s if by_processor else each.seconds) for each in timings)
+            sum(each.steps / (each.processor_s if plan.processor_time else each.seconds) for each in timings)
         )
         figure.steps += sum(each.steps for each in timings)
         figure.shares.append(mean(each.processor_s / each.seconds for each in timings))
@@ -171,7 +170,7 @@ def _add_round(plan: Plan, crew: Crew, result: NetResult) -> None:
 
 def contestants(plan: Plan, net: str, chosen: Contestant) -> Iterator[Contestant]:
     """Yield who is compared; some may come twice."""
-    threads = 1 if plan.on_gpu else cores()
+    threads = 1 if plan.on_gpu or plan.processor_time else cores()
     yield Contestant("tutorial", threads=threads)
     yield Contestant("ordinary", threads=threads)
     if not plan.on_gpu:

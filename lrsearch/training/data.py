@@ -319,12 +319,12 @@ def _resident_validation(
 ) -> Iterator[tuple[Batch, int]]:
     for first in range(0, len(split), size):
         part = slice(first, first + size)
-        if prepared is None:
-            inputs = task.prepare(rows(split.inputs, part))
-        else:
-            inputs = mapped(torch.clone, rows(prepared, part))  # a model may write into what it is given
+        # In copies, because a model may write into what it is given.
+        inputs = mapped(torch.clone, rows(split.inputs if prepared is None else prepared, part))
+        inputs = task.prepare(inputs) if prepared is None else inputs
         count = min(size, len(split) - first)
-        yield inputs if split.targets is None else (inputs, rows(split.targets, part)), count
+        targets = None if split.targets is None else mapped(torch.clone, rows(split.targets, part))
+        yield inputs if targets is None else (inputs, targets), count
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -139,7 +139,7 @@ def prepared_inputs(task: Task, inputs: Tree, device: torch.device) -> Tree | No
         if not _prepares_row_by_row(task, inputs, sample):
             return None
         needed = size_bytes(task.prepare(rows(inputs, sample))) * count // len(sample)
-        if needed > PREPARED_SHARE * psutil.virtual_memory().available:
+        if needed > PREPARED_SHARE * free_bytes(device):
             return None
         parts = torch.split(torch.arange(count), CHUNK_EXAMPLES)
         return mapped(lambda *chunks: torch.cat(chunks), *(task.prepare(rows(inputs, i)) for i in parts))

@@ -100,7 +100,8 @@ def _sized(
     if isinstance(found.network, LinearChain):
         return found, lanes
     if lanes == 1:
-        return Misfit("a model of this size fills the device by itself"), None
+        by_itself = "a model of this size fills the device by itself"
+        return Misfit("the budget allows each worker one at a time" if at_most == 1 else by_itself), None
     gain = fusing_gain(task, data, found, model, lanes)
     if gain < 1:
         return Misfit(f"{lanes} models in one step take {1 / gain:.1f} times as long as one by one"), None

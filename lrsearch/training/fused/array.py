@@ -143,21 +143,41 @@ class FusedArray:
         return {name: tensor[0].clone() for name, tensor in stacked.items()}
 
     def _train_within_memory(self, lrs: Mapping[int, Floats]) -> dict[int, EpochResult]:
-        """Train an epoch; when memory runs out, anew from its beginning with half of the lanes at a time."""
+        """Train an epoch; when memory runs out, anew from its beginning with half of the lanes at a time.
+
+        What else is raised may have passed, like a file that could not be read: it is tried once more.
+        """
         self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
-        before = [stack.copy(len(self._lanes)) for stack in self._stacks]
+        before = [stack.copy(len(self._lanes), self._device_of_copies()) for stack in self._stacks]
+        tried_again = False
         while True:
             try:
                 return self._train_epoch(lrs)
             except torch.OutOfMemoryError:
-                at_once = min(self._at_once, len(self._lanes))
-                if at_once == 1:
+                self._halve()
+            except Exception as error:
+                if tried_again:
                     raise
-                self._at_once = (at_once + 1) // 2
-            torch.cuda.empty_cache()
-            _log.warning("memory ran out: %d trials are trained at once from now on", self._at_once)
+                tried_again = True
+                _log.info("an epoch is trained once more after %s", in_one_line(error))
             for stack, values in zip(self._stacks, before, strict=True):
                 stack.restore(values)
+
+    def _halve(self) -> None:
+        """Train half as many lanes at once from now on; raise again what is being handled if there is one."""
+        at_once = min(self._at_once, len(self._lanes))
+        if at_once == 1:
+            raise  # called while the error is handled
+        self._at_once = (at_once + 1) // 2
+        torch.cuda.empty_cache()
+        _log.warning("memory ran out: %d trials are trained at once from now on", self._at_once)
+
+    def _device_of_copies(self) -> torch.device:
+        """Return where an epoch's beginning is kept: on a GPU as long as it has plenty of memory."""
+        size = sum(stack.size_bytes() for stack in self._stacks)
+        if self._data.device.type == "cuda" and torch.cuda.mem_get_info(self._data.device)[0] > 4 * size:
+            return self._data.device
+        return torch.device("cpu")
 
     @property
     def _stacks(self) -> tuple[Stack, ...]:

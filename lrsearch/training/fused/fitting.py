@@ -13,9 +13,10 @@ from lrsearch.results import in_one_line
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks.randomness import fixed_randomness, random_state
 from lrsearch.tasks.task import Batch, Task
-from lrsearch.tasks.trees import leaves
+from lrsearch.tasks.trees import mapped
 from lrsearch.training.data import ResidentData, TrainingData
 from lrsearch.training.eager import validation_figures
+from lrsearch.training.fused.attributes import attributes, changes
 from lrsearch.training.fused.linear_chain import LinearChain
 from lrsearch.training.fused.network import Network, Shared
 from lrsearch.training.fused.optimizers import FUSED_OPTIMIZERS
@@ -110,10 +111,10 @@ def _tried(
     with fixed_randomness(0, data.device):
         batch = next(data.updates(0, 0))[0]
     valid_batch, _count = next(iter(data.validation()))
-    reference, changed_attributes = _alone(task, copy.deepcopy(model), trained, batch, valid_batch)
-    if changed_attributes:
-        return Misfit(f"a training step changes {changed_attributes[0]}, which lanes would share")
-    changing = [k for k, v in model.named_buffers() if not torch.equal(v, reference.buffers[k])]
+    reference = _alone(task, copy.deepcopy(model), trained, batch, valid_batch)
+    if isinstance(reference, Misfit):
+        return reference
+    changing = [name for name, _buffer in model.named_buffers()]
     random = _draws(task, data, copy.deepcopy(model))
     reason = ""
     for network in _candidates(task, data, model, trained, changing):
@@ -157,25 +158,25 @@ def _has_class_numbers(data: TrainingData) -> bool:
 
 def _alone(
     task: Task, model: nn.Module, trained: Sequence[str], batch: Batch, valid_batch: Batch
-) -> tuple[_Step, list[str]]:
-    """Return a step of a model alone, and what it changed besides tensors."""
-    before = _attributes(task, model)
+) -> _Step | Misfit:
+    """Return a step of a model alone; what it does that lanes cannot is a misfit."""
+    before = attributes(task, model)
     with fixed_randomness(1, _device(model)):
         model.train()
-        loss = training_loss(task, model, batch)
+        loss = training_loss(task, model, own(batch))
         parameters = dict(model.named_parameters())
         gradients = torch.autograd.grad(loss, [parameters[name] for name in trained], allow_unused=True)
-    after = _attributes(task, model)
+    changed = changes(before, attributes(task, model))
+    if changed:
+        return Misfit(f"a training step changes {changed[0]}, which lanes would share")
+    idle = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
+    if idle:
+        return Misfit(f"{idle[0]} takes no part in the loss, so that its optimizer leaves it alone")
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.no_grad(), fixed_randomness(2, _device(model)):
         model.eval()
-        figures = validation_figures(task, model, valid_batch)
-    known = {
-        name: torch.zeros_like(parameters[name]) if gradient is None else gradient
-        for name, gradient in zip(trained, gradients, strict=True)
-    }
-    changed = [name for name, value in after.items() if name not in before or not _equal(before[name], value)]
-    return _Step(loss.detach(), known, buffers, figures), changed
+        figures = validation_figures(task, model, own(valid_batch))
+    return _Step(loss.detach(), dict(zip(trained, gradients, strict=True)), buffers, figures)
 
 
 def _stacked(
@@ -192,14 +193,14 @@ def _stacked(
         for tensors in tensors_of(model, trained)
     )
     last = LANES_TRIED - 1
-    apart = [Shared(slice(lane, lane + 1), batch) for lane in range(LANES_TRIED)]
+    apart = [Shared(slice(lane, lane + 1), own(batch)) for lane in range(LANES_TRIED)]
     with fixed_randomness(1, device):
         network.gradient(parameters, {name: value.clone() for name, value in buffers.items()}, apart)
     with fixed_randomness(1, device):
-        losses, gradient = network.gradient(parameters, buffers, [Shared(slice(0, LANES_TRIED), batch)])
+        losses, gradient = network.gradient(parameters, buffers, [Shared(slice(0, LANES_TRIED), own(batch))])
     gradients = {name: value[last] for name, value in zip(trained, gradient.tensors(), strict=True)}
     with fixed_randomness(2, device):
-        figures = network.figures(parameters, buffers, valid_batch)
+        figures = network.figures(parameters, buffers, own(valid_batch))
     changed = {name: value[last] for name, value in buffers.items()}
     return _Step(losses[last], gradients, changed, {name: value[last] for name, value in figures.items()})
 
@@ -248,29 +249,9 @@ def _states(device: torch.device) -> tuple[Any, ...]:
     return (*random_state(), cuda)
 
 
-def _attributes(task: Task, model: nn.Module) -> dict[str, Any]:
-    """Return what task and modules hold beside parameters, buffers and modules."""
-    owners: dict[str, Any] = {f"{type(module).__name__}.": module for module in model.modules()}
-    owners[f"{task.name}."] = task
-    return {
-        f"{owner}{name}": value
-        for owner, holder in owners.items()
-        for name, value in vars(holder).items()
-        if not name.startswith("_")
-        and (name != "training" or holder is task)
-        and not isinstance(value, nn.Module)
-    }
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    if any(isinstance(leaf, Tensor) for tree in (one, other) for leaf in leaves(tree)):
-        return False
-    try:
-        return bool(one == other)
-    except Exception:  # a comparison that gives no truth value: of another object, which is what counts
-        return False
+def own(batch: Batch) -> Batch:
+    """Return a batch that a model may write into."""
+    return mapped(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
 
 
 def _device(model: nn.Module) -> torch.device:

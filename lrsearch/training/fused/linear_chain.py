@@ -229,7 +229,13 @@ def _flat(model: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
     """Return the modules of nested ``nn.Sequential`` with what their parameters' names begin with."""
     if type(model) is not nn.Sequential or _is_observed(model):
         return [(prefix, nn.Identity() if _is_observed(model) else model)]
-    return [found for name, child in model.named_children() for found in _flat(child, f"{prefix}{name}.")]
+    return [
+        found
+        # named_children() would leave out a module that stands in several places
+        for name, child in model._modules.items()
+        if child is not None
+        for found in _flat(child, f"{prefix}{name}.")
+    ]
 
 
 def _is_observed(module: nn.Module) -> bool:
@@ -253,7 +259,9 @@ def _is_cross_entropy(task: Task) -> bool:
     if getattr(loss, "__func__", None) is Classification.loss or loss is nn.functional.cross_entropy:
         return True
     return type(loss) is nn.CrossEntropyLoss and (
-        loss.weight is None and (loss.reduction, loss.label_smoothing) == ("mean", 0.0)
+        loss.weight is None
+        and loss.ignore_index < 0
+        and (loss.reduction, loss.label_smoothing) == ("mean", 0.0)
     )
 
 

@@ -290,7 +290,8 @@ def _corrections(lanes: Sequence[LaneSettings], like: Tensor) -> list[_Table]:
 
 def _shares(lanes: Sequence[LaneSettings], like: Tensor) -> _Table | None:
     """Return the part of the gradient that enters the momentum, ``[lanes]``; None where it is all of it."""
-    share = [1 - lane.arguments["dampening"] for lane in lanes]
+    # Without momentum there is nothing to dampen.
+    share = [1 - lane.arguments["dampening"] if lane.arguments["momentum"] else 1.0 for lane in lanes]
     if all(each == 1 for each in share):
         return None
     rows = np.tile(share, (len(lanes[0].lrs), 1))

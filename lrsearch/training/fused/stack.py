@@ -49,9 +49,13 @@ class Stack:
         for tensor in self._tensors.values():
             tensor[: len(rows)] = tensor[torch.tensor(rows, dtype=torch.int64, device=tensor.device)]
 
-    def copy(self, lanes: int) -> dict[str, Tensor]:
-        """Return the first lanes' tensors on the CPU, as they are now."""
-        return {name: tensor[:lanes].to("cpu", copy=True) for name, tensor in self._tensors.items()}
+    def copy(self, lanes: int, device: torch.device) -> dict[str, Tensor]:
+        """Return the first lanes' tensors as they are now, on a device."""
+        return {name: tensor[:lanes].to(device, copy=True) for name, tensor in self._tensors.items()}
+
+    def size_bytes(self) -> int:
+        """Return the memory that the stack takes."""
+        return sum(tensor.nbytes for tensor in self._tensors.values())
 
     def restore(self, copy: Mapping[str, Tensor]) -> None:
         """Make the first lanes what they were when a copy was taken; what was added since becomes zero."""

@@ -38,7 +38,7 @@ class VmappedModule:
     Args:
         task: whose training and validation steps are called.
         model: gives the structure; its own tensors are not used.
-        changing: names of the buffers that a training step changes.
+        changing: names of the buffers that a training step may change.
     """
 
     differentiates = True
@@ -77,10 +77,11 @@ class VmappedModule:
     def _loss(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        # Buffers change in place, which must not show outside before the step has succeeded.
+        # Buffers may change in place, which must not show outside before the step has succeeded.
         buffers = {k: v.clone() if k in self._changing else v for k, v in buffers.items()}
-        loss = functional_call(self._train, _prefixed({**parameters, **buffers}), (batch,))
-        return loss, {name: buffers[name] for name in self._changing}
+        tensors = _prefixed({**parameters, **buffers})
+        loss = functional_call(self._train, tensors, (batch,))  # puts buffers that were assigned into tensors
+        return loss, {name: tensors[_MODEL + name] for name in self._changing}
 
 
 def _prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -21,15 +21,16 @@ ANY = Hyperparameters(0.1)
 
 
 class Branching(nn.Module):
-    """Decides by the data which layer to take."""
+    """Decides by the data what to return."""
 
     def __init__(self):
         super().__init__()
         self.one, self.other = nn.Linear(FEATURES, CLASSES), nn.Linear(FEATURES, CLASSES)
 
     def forward(self, inputs):
-        """Return the scores of one of two layers."""
-        return self.one(inputs) if self.one(inputs).sum() > 0 else self.other(inputs)
+        """Return the scores of two layers, turned round where their sum is negative."""
+        scores = self.one(inputs) + self.other(inputs)
+        return scores if scores.sum() > 0 else -scores
 
 
 class Counting(nn.Linear):
@@ -61,6 +62,45 @@ class Remembering(nn.Linear):
         return result
 
 
+class Private(nn.Linear):
+    """Keeps a list under a private name, which acts later."""
+
+    def __init__(self):
+        super().__init__(FEATURES, CLASSES)
+        self._seen = []
+
+    def forward(self, inputs):
+        """Return the scores, at first the plain ones."""
+        self._seen.append(len(inputs))
+        return super().forward(inputs) * (0.5 if len(self._seen) > 20 else 1.0)
+
+
+class LateCounting(nn.Linear):
+    """Counts, if it is told to, and acts on the count much later."""
+
+    def __init__(self, step):
+        super().__init__(FEATURES, FEATURES)
+        self.calls, self.step = 0, step
+
+    def forward(self, inputs):
+        """Return the scores, at first the plain ones."""
+        self.calls += self.step
+        return super().forward(inputs) * (0.5 if self.calls > 20 else 1.0)
+
+
+def one_of_two_counts():
+    """Return a model whose first module of a class counts, and whose second does not."""
+    return nn.Sequential(LateCounting(1), LateCounting(0), nn.Linear(FEATURES, CLASSES))
+
+
+class Idle(nn.Linear):
+    """Has a parameter that takes no part in the loss."""
+
+    def __init__(self):
+        super().__init__(FEATURES, CLASSES)
+        self.idle = nn.Parameter(torch.ones(2))
+
+
 class ThroughNumpy(nn.Linear):
     """Leaves PyTorch in its forward."""
 
@@ -82,8 +122,11 @@ def found_for(task, optimizer="SGD"):
     ("model", "word"),
     [
         (Branching, "reads numbers out of tensors"),
-        (Counting, "Counting.calls"),
-        (Remembering, "Remembering.last"),
+        (Counting, "calls of Counting"),
+        (Remembering, "last of Remembering"),
+        (Private, "_seen of Private"),
+        (one_of_two_counts, "calls of LateCounting '0'"),
+        (Idle, "idle takes no part in the loss"),
         (ThroughNumpy, "storage"),
         (
             lambda: nn.utils.parametrizations.weight_norm(nn.Linear(FEATURES, CLASSES)),
@@ -96,6 +139,36 @@ def test_a_model_that_cannot_be_vectorised_is_recognised_with_the_reason(model, 
     found = found_for(Blobs(model))
     assert isinstance(found, Misfit)
     assert word in found.reason
+
+
+def test_a_class_to_be_ignored_is_ignored():
+    """A loss that leaves out a class is not the cross-entropy that is written out by hand."""
+    found = found_for(Blobs(loss=nn.CrossEntropyLoss(ignore_index=1)))
+    assert isinstance(found.network, LinearChain)
+    assert found.network.differentiates
+
+
+def test_a_model_that_writes_into_its_inputs_leaves_the_data_alone():
+    """Neither trying it out nor validating it changes what the user's tensors hold."""
+
+    class Shifting(nn.Linear):
+        def __init__(self):
+            super().__init__(FEATURES, CLASSES)
+
+        def forward(self, inputs):
+            return super().forward(inputs.sub_(0.1))
+
+    task = Blobs(Shifting)
+    splits = task.splits()
+    task.splits = lambda: splits
+    before = [split.inputs.clone() for split in (splits.train, splits.valid)]
+    data = load_data(task, task.batch_size, CPU)
+    fit(task, data, Models(task, CPU).build(0), "SGD", ANY)
+    array = EagerArray(task, data, epochs=3, optimizer="SGD", seed=0)
+    array.start(0, ANY)
+    array.run_epoch()
+    for split, inputs in zip((splits.train, splits.valid), before, strict=True):
+        assert torch.equal(split.inputs, inputs)
 
 
 @pytest.mark.parametrize("optimizer", ["LBFGS", "RMSprop", "Muon"])

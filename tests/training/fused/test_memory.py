@@ -37,6 +37,21 @@ def test_an_array_halves_and_loses_nothing(caplog, model, lanes, from_step):
     assert "trials are trained at once from now on" in caplog.text
 
 
+def test_an_error_that_passes_costs_nothing_but_time():
+    """A file that could not be read once, in the midst of an epoch, leaves no trace."""
+    task, points = Blobs(), [point(0.05, momentum=0.5), point(0.1)]
+    array = fused(task, 2, points=points)
+    gradient, calls = array._fit.network.gradient, iter(range(10**9))
+
+    def failing(parameters, buffers, batches):
+        if next(calls) == 40:
+            raise OSError("a network file system was away")
+        return gradient(parameters, buffers, batches)
+
+    array._fit.network.gradient = failing
+    assert_same(trained(array, points), trained(eager(task), points), rtol=1e-10, atol=1e-10)
+
+
 def test_a_single_lane_without_memory_fails():
     """There is nothing left to halve: the trials fail, with the reason."""
     points = [point(0.1), point(0.2)]

@@ -75,8 +75,35 @@ def tanh_chain():
     return nn.Sequential(nn.Flatten(), nn.Linear(FEATURES, 8), nn.Tanh(), inner, nn.Linear(5, CLASSES))
 
 
+def shared_activation():
+    """Return a chain in which one module stands twice, and matters little at first."""
+    tanh = nn.Tanh()
+    model = nn.Sequential(nn.Linear(FEATURES, 8), tanh, nn.Linear(8, 8), tanh, nn.Linear(8, CLASSES))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e-3)
+    return model
+
+
+class Peak(nn.Module):
+    """Keeps a running peak in a buffer, by assignment, that the first batches do not reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("peak", torch.tensor(3.0))
+
+    def forward(self, inputs):
+        """Return the scores, scaled by the peak so far."""
+        scores = self.last(inputs)
+        if self.training:
+            self.peak = torch.maximum(self.peak, scores.detach().abs().max())
+        return scores / self.peak
+
+
 SGD = [
     {},
+    {"dampening": 0.5},
     {"momentum": 0.9},
     {"momentum": 0.8, "dampening": 0.3, "weight_decay": 0.01},
     {"momentum": 0.7, "nesterov": True, "weight_decay": 0.1},
@@ -92,8 +119,8 @@ ADAM = [
 DECOUPLED = [{**knobs, "decoupled_weight_decay": i % 2 == 0} for i, knobs in enumerate(ADAM)]
 OPTIMIZERS = [
     ("SGD", SGD),
-    ("SGD", SGD[:3]),
-    ("SGD", SGD[::4]),
+    ("SGD", SGD[:4]),
+    ("SGD", SGD[::5]),
     ("Adam", ADAM),
     ("Adam", DECOUPLED),
     ("AdamW", ADAM),
@@ -116,6 +143,8 @@ def test_lanes_with_settings_of_their_own_equal_trials_alone(model, optimizer, s
     [
         (None, LinearChain),
         (tanh_chain, LinearChain),
+        (shared_activation, LinearChain),
+        (Peak, VmappedModule),
         (Residual, VmappedModule),
         (Normalised, VmappedModule),
         (dropping, VmappedModule),

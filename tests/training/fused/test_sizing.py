@@ -52,6 +52,8 @@ def test_the_caller_limits_what_is_chosen_and_not_what_is_asked_for():
     assert create_trainer(task, data, SETTINGS, lanes=None, at_most=5).lanes == 5
     assert create_trainer(task, data, SETTINGS, lanes=None, at_most=100).lanes == CPU_LANES
     assert create_trainer(task, data, SETTINGS, lanes=7, at_most=5).lanes == 7
+    residual = create_trainer(Blobs(Residual), data, SETTINGS, lanes=None, at_most=1)
+    assert residual.reason == "the budget allows each worker one at a time"
 
 
 def test_a_model_that_fills_the_device_trains_alone():
@@ -60,7 +62,10 @@ def test_a_model_that_fills_the_device_trains_alone():
     class Large(Residual):
         def __init__(self):
             super().__init__()
-            self.unused = nn.Parameter(torch.zeros(3_000_000))
+            self.wide = nn.Parameter(torch.zeros(3_000_000))
+
+        def forward(self, inputs):
+            return super().forward(inputs) + self.wide.mean()
 
     task = Blobs(Large)
     data = load_data(task, task.batch_size, CPU)
