@@ -16,7 +16,7 @@ from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
 from lrsearch.training.devices import resolve_device
 from lrsearch.training.rehearsal import rehearse
-from lrsearch.training.trainer import TrialSettings, create_trainer
+from lrsearch.training.trainer import Trainer, TrialSettings, create_trainer
 
 GENERATIONS = (
     4  # a sampler that learns from trials must see a part of the budget end before it spends the rest
@@ -50,9 +50,18 @@ def prepare(
     lanes = None if spec.run.lanes == "auto" else spec.run.lanes
     trainer = create_trainer(task, data, settings, lanes=lanes, at_most=_lanes_at_most(spec, workers))
     study = open_study()
-    if trainer.reason is not None:
-        study = replace(study, notes=(*study.notes, f"trials train one by one: {trainer.reason}"))
+    study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
     return Search(database, study, trainer.array, trainer.lanes)
+
+
+def _trainer_notes(trainer: Trainer, workers: int) -> list[str]:
+    """Return what a user should know of how trials are trained."""
+    notes = [] if trainer.reason is None else [f"trials train one by one: {trainer.reason}"]
+    processes = f" in each of {workers} workers" if workers > 1 else ""
+    if trainer.lanes > 1 or processes:
+        trials = f"{trainer.lanes} trials train" if trainer.lanes > 1 else "1 trial trains"
+        notes.append(f"{trials} at once{processes}")
+    return notes
 
 
 def _lanes_at_most(spec: StudySpec, workers: int) -> int:

@@ -21,12 +21,13 @@ def number_of_workers(database: Database, spec: StudySpec) -> int:
         database: where it is stored, if it is.
         spec: as read, or resolved. Where it leaves the number open, a CPU has one worker for each core, but
             none for fewer than ``TRIALS_PER_WORKER`` of the trials that are left; another device has one.
+            There are never more than these trials.
 
     Raises:
         DeviceError: if the device does not exist.
     """
     if spec.run.workers != "auto":
-        return spec.run.workers
+        return max(1, min(spec.run.workers, _trials_left(database, spec)))
     if not _trains_on_cpu(spec.run.device):
         return 1
     return max(1, min(usable_cores(), _trials_left(database, spec) // TRIALS_PER_WORKER))

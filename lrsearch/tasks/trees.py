@@ -67,8 +67,10 @@ def length(tree: Tree) -> int:
 
 def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
     """Return some rows of every tensor of a tree, chosen by their numbers or a slice, or a single one."""
-    if isinstance(index, Tensor):
-        return mapped(lambda leaf: leaf.index_select(0, index), tree)  # twice as fast as leaf[index]
+    if isinstance(index, Tensor):  # then index_select is twice as fast as leaf[index]
+        if isinstance(tree, Tensor):
+            return tree.index_select(0, index)
+        return mapped(lambda leaf: leaf.index_select(0, index), tree)
     return mapped(lambda leaf: leaf[index], tree)
 
 

@@ -328,6 +328,9 @@ def _resident_validation(
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    if size == 1:
+        yield from ([batch] for batch in batches)
+        return
     while group := list(islice(batches, size)):
         yield group
 

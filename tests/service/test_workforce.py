@@ -38,7 +38,7 @@ def test_on_a_cpu_there_is_a_worker_for_each_core(database, monkeypatch, trials,
 
 
 def test_the_trials_that_are_left_count(database, monkeypatch):
-    """A study that is gone on with needs fewer workers; what the user names holds, whatever is left."""
+    """Going on with a study needs fewer workers; what the user names holds, up to one per trial."""
     monkeypatch.setattr(workforce, "usable_cores", lambda: 8)
     spec = make_spec(trials=10)
     task = load_task(spec.task, None)
@@ -46,7 +46,9 @@ def test_the_trials_that_are_left_count(database, monkeypatch):
     list(prepare(database, spec, task, data, lambda: open_study(database, spec)).run())
     assert number_of_workers(database, make_spec(trials=18)) == 2
     assert number_of_workers(database, make_spec(trials=10)) == 1
-    assert number_of_workers(database, make_spec(trials=10, workers=7)) == 7
+    assert number_of_workers(database, make_spec(trials=10, workers=7)) == 1
+    assert number_of_workers(database, make_spec(trials=14, workers=7)) == 4
+    assert number_of_workers(database, make_spec(trials=18, workers=7)) == 7
 
 
 def test_another_device_has_one_worker(database, monkeypatch):

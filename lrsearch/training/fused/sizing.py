@@ -16,7 +16,7 @@ from lrsearch.training.fused.network import Shared
 from lrsearch.training.update import training_loss
 
 CPU_LANES = 16  # more gain little, and a sampler proposes the more blindly
-CPU_BYTES = 2**23  # of stacked parameters: with momentum and activations they stay in a core's share of cache
+CPU_BYTES = 2**22  # of stacked parameters: with momentum and activations they stay in a core's share of cache
 GPU_LANES = 1024
 WORTHWHILE = 0.9  # doubling must bring the time per lane below this part
 TIMED_STEPS = 3

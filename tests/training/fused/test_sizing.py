@@ -57,7 +57,7 @@ def test_the_caller_limits_what_is_chosen_and_not_what_is_asked_for():
 
 
 def test_a_model_that_fills_the_device_trains_alone():
-    """Eight megabytes of weights are not stacked on a core."""
+    """Weights that leave no room for a second lane are not stacked."""
 
     class Large(Residual):
         def __init__(self):
