@@ -111,6 +111,7 @@ def test_times_are_utc_wherever_they_are_read(
 def test_workers_are_listed_with_their_last_sign_of_life(database: Database, record: StudyRecord) -> None:
     """In the order in which they began; a worker that begins again under its name replaces itself."""
     register_worker(database, record.uuid, "b", "host", 1, "cuda:0")
+    time.sleep(0.005)  # SQLite's clock counts milliseconds
     register_worker(database, record.uuid, "a", "host", 2, "cpu")
     register_worker(database, "another study", "c", "host", 3, "cpu")
     first = list_workers(database, record.uuid)
