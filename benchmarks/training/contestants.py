@@ -176,7 +176,7 @@ class Training:
         if not isinstance(found, Fit):
             raise TypeError(f"{self.task.name} cannot be fused: {found.reason}")
         if contestant.way == "generic":
-            return Fit(VmappedModule(self.task, self.model(), ()), found.trained, found.random)
+            return Fit(VmappedModule(self.task, self.model()), found.trained, found.random)
         return found
 
 

@@ -19,13 +19,12 @@ from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, ResidentData, T
 from lrsearch.training.devices import threads_for
 from lrsearch.training.eager import Models, validate
 from lrsearch.training.fused.device_epoch import DeviceBatches, DeviceSteps
-from lrsearch.training.fused.fitting import Fit, tensors_of
+from lrsearch.training.fused.fitting import Fit, tensors_of, trained_scales
 from lrsearch.training.fused.gradients import Gradient, clipped, mean
 from lrsearch.training.fused.lane import Lane, neighbours, split
 from lrsearch.training.fused.network import Batches, Shared
 from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
-from lrsearch.training.groups import parameter_groups
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class FusedArray:
         if len(self._lanes) >= self._capacity:
             raise ValueError(f"all {self._capacity} lanes are taken, so trial {trial} cannot start")
         seed = self._seed if seed is None else seed
-        scales = self._scales(hyperparameters)
+        scales = trained_scales(self._model, hyperparameters)
         schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
         arguments = self._optimizer_kind.arguments(hyperparameters.optimizer)
         parameters, buffers = self._initial_tensors(seed)
@@ -102,7 +101,7 @@ class FusedArray:
         self._parameters.fill(row, parameters)
         self._buffers.fill(row, buffers)
         self._optimizer.stack.fill(row, {})
-        self._lanes.append(Lane(trial, schedule, schedule.start(), seed, arguments, scales))
+        self._lanes.append(Lane(trial, schedule, schedule.start(), seed, arguments, tuple(scales.values())))
 
     def drop(self, trials: Collection[int]) -> None:
         """Free the lanes of these trials."""
@@ -148,13 +147,15 @@ class FusedArray:
         What else is raised may have passed, like a file that could not be read: it is tried once more.
         """
         self._arrange(sorted(self._lanes, key=lambda lane: lane.place))
-        before = [stack.copy(len(self._lanes), self._device_of_copies()) for stack in self._stacks]
+        device = self._device_of_copies()
+        before = [stack.copy(len(self._lanes), device) for stack in self._stacks]
         tried_again = False
         while True:
             try:
                 return self._train_epoch(lrs)
             except torch.OutOfMemoryError:
-                self._halve()
+                if not self._halve():
+                    raise
             except Exception as error:
                 if tried_again:
                     raise
@@ -163,14 +164,15 @@ class FusedArray:
             for stack, values in zip(self._stacks, before, strict=True):
                 stack.restore(values)
 
-    def _halve(self) -> None:
-        """Train half as many lanes at once from now on; raise again what is being handled if there is one."""
+    def _halve(self) -> bool:
+        """Train half as many lanes at once from now on; return whether there was more than one."""
         at_once = min(self._at_once, len(self._lanes))
         if at_once == 1:
-            raise  # called while the error is handled
+            return False
         self._at_once = (at_once + 1) // 2
         torch.cuda.empty_cache()
         _log.warning("memory ran out: %d trials are trained at once from now on", self._at_once)
+        return True
 
     def _device_of_copies(self) -> torch.device:
         """Return where an epoch's beginning is kept: on a GPU as long as it has plenty of memory."""
@@ -284,12 +286,6 @@ class FusedArray:
         for stack in self._stacks:
             stack.keep(order)
         self._lanes = lanes
-
-    def _scales(self, hyperparameters: Hyperparameters) -> tuple[float, ...]:
-        names = {id(parameter): name for name, parameter in self._model.named_parameters()}
-        groups = parameter_groups(self._model, hyperparameters)
-        by_name = {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
-        return tuple(by_name[name] for name in self._fit.trained)
 
     def _initial_tensors(self, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the tensors of an untrained model; those of the latest seed are kept."""

@@ -27,11 +27,7 @@ from lrsearch.training.update import training_loss
 LANES_TRIED = 2
 AMP_TOLERANCE = 5e-2  # in bfloat16, which has eight bits
 TOLERANCE = 1e-3  # relative to a tensor's largest element: faults show at once, rounding does not reach it
-ROUNDING = (
-    1e-5  # relative to the largest of all gradients: some are zero but for rounding, as before batch norm
-)
-
-
+ROUNDING = 1e-5  # relative to the largest gradient: some are zero but for rounding, as before batch norm
 _LOOP = "There is a performance drop"  # torch's warning: an operation that it repeats lane by lane
 _NUMBERS = ".item()"  # in torch's message on code that reads numbers out of tensors
 _ANY_OTHER = 200  # characters of other messages
@@ -43,7 +39,7 @@ class Fit:
 
     Args:
         network: computes losses and gradients.
-        trained: names of the trained parameters, in the order of the optimizer's groups.
+        trained: names of the trained parameters, in the order of the model.
         random: whether a step draws random numbers, so that lanes at different epochs train in turn.
     """
 
@@ -107,17 +103,16 @@ def _worded(error: Exception) -> str:
 def _tried(
     task: Task, data: TrainingData, model: nn.Module, hyperparameters: Hyperparameters
 ) -> Fit | Misfit:
-    trained = trained_names(model, hyperparameters)
+    trained = tuple(trained_scales(model, hyperparameters))
     with fixed_randomness(0, data.device):
         batch = next(data.updates(0, 0))[0]
     valid_batch, _count = next(iter(data.validation()))
     reference = _alone(task, copy.deepcopy(model), trained, batch, valid_batch)
     if isinstance(reference, Misfit):
         return reference
-    changing = [name for name, _buffer in model.named_buffers()]
     random = _draws(task, data, copy.deepcopy(model))
     reason = ""
-    for network in _candidates(task, data, model, trained, changing):
+    for network in _candidates(task, data, model, trained):
         step = _stacked(network, model, trained, batch, valid_batch, data.device)
         reason = _difference(reference, step, AMP_TOLERANCE if task.amp else TOLERANCE)
         if not reason:
@@ -125,11 +120,14 @@ def _tried(
     return Misfit(f"trained in lanes it gives {reason} than alone")
 
 
-def trained_names(model: nn.Module, hyperparameters: Hyperparameters) -> tuple[str, ...]:
-    """Return the names of the parameters that are trained, in the order of the optimizer's groups."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, hyperparameters)
-    return tuple(names[id(parameter)] for group in groups for parameter in group["params"])
+def trained_scales(model: nn.Module, hyperparameters: Hyperparameters) -> dict[str, float]:
+    """Return the factor on lr of every trained parameter by name, in the order of the model."""
+    scales = {
+        id(parameter): group["lr_scale"]
+        for group in parameter_groups(model, hyperparameters)
+        for parameter in group["params"]
+    }
+    return {name: scales[id(p)] for name, p in model.named_parameters() if id(p) in scales}
 
 
 def tensors_of(model: nn.Module, trained: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -140,12 +138,12 @@ def tensors_of(model: nn.Module, trained: Sequence[str]) -> tuple[dict[str, Tens
 
 
 def _candidates(
-    task: Task, data: TrainingData, model: nn.Module, trained: Sequence[str], changing: Sequence[str]
+    task: Task, data: TrainingData, model: nn.Module, trained: Sequence[str]
 ) -> Iterator[Network]:
     chain = LinearChain.of(task, model, trained, class_numbers=_has_class_numbers(data))
     if chain is not None:
         yield chain
-    yield VmappedModule(task, model, changing)
+    yield VmappedModule(task, model)
 
 
 def _has_class_numbers(data: TrainingData) -> bool:
@@ -238,8 +236,8 @@ def _draws(task: Task, data: TrainingData, model: nn.Module) -> bool:
     """Return whether preparing a batch, or learning from it, draws random numbers."""
     with fixed_randomness(1, data.device):
         before = _states(data.device)
+        model.train()
         for batch in next(data.updates(0, 0)):
-            model.train()
             training_loss(task, model, batch)
         return _states(data.device) != before
 

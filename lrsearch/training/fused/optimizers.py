@@ -163,7 +163,7 @@ class _MomentumUpdates:
             parameter.addcmul_(momentum, self._rates.at(update, number, parameter), value=-1)
 
 
-class _NesterovUpdates:
+class _NesterovUpdates(_MomentumUpdates):
     """As with momentum, but lanes that look ahead take w -= lr (g + momentum v)."""
 
     def __init__(
@@ -173,11 +173,8 @@ class _NesterovUpdates:
         parameters: Sequence[Tensor],
         momenta: Sequence[Tensor],
     ) -> None:
-        self._rates, self._parameters, self._momenta = rates, parameters, momenta
-        self._factors = _always(_factors("momentum", lanes, parameters), parameters)
+        super().__init__(lanes, rates, parameters, momenta)
         self._ahead = _always(_factors("nesterov", lanes, parameters), parameters)
-        self._decays = _factors("weight_decay", lanes, parameters)
-        self._shares = _shares(lanes, parameters[0])
 
     def __call__(self, update: Number, gradient: Gradient) -> None:
         shares = None if self._shares is None else self._shares.at(update)

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 
 import torch
@@ -95,7 +95,8 @@ def _seconds_alone(task: Task, data: TrainingData, model: nn.Module) -> float:
 
 def _shortest(step: Callable[[Batch], object], data: TrainingData) -> float:
     with fixed_randomness(0, data.device):
-        batches = [update[0] for update in _repeated(data)]
+        found = [update[0] for update in islice(data.updates(0, 0), TIMED_STEPS + 1)]
+        batches = (found * (TIMED_STEPS + 1))[: TIMED_STEPS + 1]  # one to warm up with, and some to time
         times = []
         for batch in batches:
             begun = time.perf_counter()
@@ -104,9 +105,3 @@ def _shortest(step: Callable[[Batch], object], data: TrainingData) -> float:
                 torch.cuda.synchronize(data.device)
             times.append(time.perf_counter() - begun)
     return min(times)
-
-
-def _repeated(data: TrainingData) -> Iterator[list[Batch]]:
-    """Return the first updates of an epoch, one to warm up with and some to time."""
-    found = list(islice(data.updates(0, 0), TIMED_STEPS + 1))
-    return iter((found * (TIMED_STEPS + 1))[: TIMED_STEPS + 1])

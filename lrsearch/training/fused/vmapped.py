@@ -38,13 +38,13 @@ class VmappedModule:
     Args:
         task: whose training and validation steps are called.
         model: gives the structure; its own tensors are not used.
-        changing: names of the buffers that a training step may change.
     """
 
     differentiates = True
 
-    def __init__(self, task: Task, model: nn.Module, changing: Sequence[str]) -> None:
-        self._model, self._changing = model, tuple(changing)
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        self._model = model
+        self._changing = tuple(name for name, _buffer in model.named_buffers())  # any of them may
         self._train = _Call(task, model, training_loss)
         self._validate = _Call(task, model, validation_figures)
 
