@@ -9,7 +9,7 @@ from lrsearch.training.eager import EagerArray, Models
 from lrsearch.training.fused.array import FusedArray
 from lrsearch.training.fused.fitting import Fit, fit
 from lrsearch.training.fused.sizing import gpu_lanes
-from tests.training.fused.arrays import Blobs, assert_same, eager, perceptron, point, trained
+from tests.training.fused.arrays import Blobs, assert_same, eager, perceptron, point, trained, trained_in_turn
 from tests.training.fused.test_parity import (
     Normalised,
     Residual,
@@ -48,16 +48,7 @@ def test_lanes_on_a_gpu_equal_trials_on_a_cpu(model, optimizer, settings):
     points = [point(0.02, **knobs) for knobs in SETTINGS[optimizer]]
     alone = trained(eager(task, optimizer, epochs=6), points, epochs=6)
     array = array_on_gpu(task, points, optimizer)
-    curves, tensors = {0: [], 1: [], 2: []}, {}
-    for epoch in range(8):
-        if epoch < 3:
-            array.start(epoch, points[epoch])
-        for result in array.run_epoch():
-            curves[result.trial].append(result)
-        ended = [trial for trial, curve in curves.items() if len(curve) == 6 and trial not in tensors]
-        tensors |= {trial: array.state_dict(trial) for trial in ended}
-        array.drop(ended)
-    assert_same(on_cpu((curves, tensors)), alone, rtol=1e-8, atol=1e-9)
+    assert_same(on_cpu(trained_in_turn(array, points, epochs=6)), alone, rtol=1e-8, atol=1e-9)
     assert array._device_steps._captures
 
 

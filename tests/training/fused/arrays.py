@@ -86,6 +86,20 @@ def trained(array, points, epochs=EPOCHS):
     return curves, {trial: array.state_dict(trial) for trial in curves}
 
 
+def trained_in_turn(array, points, epochs):
+    """Train points that start an epoch after each other, and return results and tensors by trial."""
+    curves, tensors = {trial: [] for trial in range(len(points))}, {}
+    for epoch in range(epochs + len(points) - 1):
+        if epoch < len(points):
+            array.start(epoch, points[epoch])
+        for result in array.run_epoch():
+            curves[result.trial].append(result)
+        ended = [trial for trial, curve in curves.items() if len(curve) == epochs and trial not in tensors]
+        tensors |= {trial: array.state_dict(trial) for trial in ended}
+        array.drop(ended)
+    return curves, tensors
+
+
 def figures(curve):
     """Return the numbers of a curve, without its times, as a tensor."""
     rows = [[r.train_loss, r.valid_loss, r.lr, *r.metrics.values()] for r in curve]

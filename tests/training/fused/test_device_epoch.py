@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from lrsearch.training.fused.device_epoch import DeviceSteps
-from tests.training.fused.arrays import Blobs, assert_same, eager, fused, perceptron, point, trained
+from tests.training.fused.arrays import (
+    Blobs,
+    assert_same,
+    eager,
+    fused,
+    perceptron,
+    point,
+    trained,
+    trained_in_turn,
+)
 from tests.training.fused.test_parity import Normalised, Residual, double_precision  # noqa: F401 # a fixture
 
 SETTINGS = {
@@ -32,16 +41,7 @@ def test_lanes_equal_trials_alone_at_mixed_epochs(model, optimizer, settings):
     array = fused(task, 3, optimizer, points=points, epochs=6)
     array._device_steps = DeviceSteps()
     alone = trained(eager(task, optimizer, epochs=6), points, epochs=6)
-    curves, tensors = {0: [], 1: [], 2: []}, {}
-    for epoch in range(8):
-        if epoch < 3:
-            array.start(epoch, points[epoch])
-        for result in array.run_epoch():
-            curves[result.trial].append(result)
-        ended = [trial for trial, curve in curves.items() if len(curve) == 6 and trial not in tensors]
-        tensors |= {trial: array.state_dict(trial) for trial in ended}
-        array.drop(ended)
-    assert_same((curves, tensors), alone, rtol=1e-9, atol=1e-10)
+    assert_same(trained_in_turn(array, points, epochs=6), alone, rtol=1e-9, atol=1e-10)
 
 
 def test_a_step_is_repeated_as_often_as_asked():

@@ -21,6 +21,7 @@ from tests.training.fused.arrays import (
     fused,
     point,
     trained,
+    trained_in_turn,
 )
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -271,12 +272,6 @@ def test_a_run_on_the_digits_equals_that_of_trials_alone(tmp_path):
     points = [point(lr, momentum=0.3) for lr in (0.01, 0.05, 0.2)]
     alone, _tensors = trained(eager(task, epochs=10), points, epochs=10)
     array = fused(task, 3, points=points, epochs=10)
-    curves = {trial: [] for trial in range(3)}
-    for epoch in range(12):
-        if epoch < 3:
-            array.start(epoch, points[epoch])
-        for result in array.run_epoch():
-            curves[result.trial].append(result)
-        array.drop([trial for trial, curve in curves.items() if len(curve) == 10])
+    curves, _tensors = trained_in_turn(array, points, epochs=10)
     for trial, curve in curves.items():
         torch.testing.assert_close(figures(curve), figures(alone[trial]), rtol=1e-6, atol=0)
