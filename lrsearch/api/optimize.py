@@ -24,11 +24,10 @@ from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.service.supervisor import Supervisor
 from lrsearch.service.tasks import load_kinds
-from lrsearch.service.worker import STEPS_ATTRIBUTE
 from lrsearch.service.workforce import number_of_workers
 from lrsearch.spec import StudySpec, spec_from
 from lrsearch.storage.database import Database
-from lrsearch.storage.studies import find_study, list_studies
+from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
 from lrsearch.storage.trials import trial_records
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ def steps_per_epoch(database: "Database", spec: "StudySpec", part: str | None = 
     """Return the updates of an epoch, known once a study, or the part of one, has been run."""
     import optuna
 
-    from lrsearch.service.worker import STEPS_ATTRIBUTE
+    from lrsearch.storage.studies import STEPS_ATTRIBUTE
 
     study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
     name = STEPS_ATTRIBUTE if part is None else f"{STEPS_ATTRIBUTE}/{part}"

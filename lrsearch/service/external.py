@@ -16,13 +16,13 @@ from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.trial_files import Assignment, Report, check_order, storable
-from lrsearch.service.worker import STEPS_ATTRIBUTE, HeldTrial, Worker
+from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
 from lrsearch.storage.address import DEFAULT_URL, masked, parse_address
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
-from lrsearch.storage.studies import find_study, list_studies
+from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
 
 LARGEST_STEPS = 10**12
 NOTHING_REPORTED = "no epoch was reported: report epoch and validation loss after every epoch"

@@ -1,8 +1,10 @@
 """Prepares a search: puts the task's data on the device, tries an update, chooses the trainer."""
 
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 
 import optuna
 
@@ -12,6 +14,7 @@ from lrsearch.service.search import Search
 from lrsearch.service.studies import OpenStudy
 from lrsearch.spec import StudySpec, hyperparameters, search_space
 from lrsearch.storage.database import Database
+from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, optuna_study_id, study_attributes
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
 from lrsearch.training.devices import resolve_device
@@ -21,6 +24,7 @@ from lrsearch.training.trainer import Trainer, TrialSettings, create_trainer
 GENERATIONS = (
     4  # a sampler that learns from trials must see a part of the budget end before it spends the rest
 )
+_PACKAGES = ("lrsearch", "torch", "optuna")
 BLIND_SAMPLERS = ("random", "grid", "quasi-random")  # these propose the same whatever has ended
 
 
@@ -50,8 +54,19 @@ def prepare(
     lanes = None if spec.run.lanes == "auto" else spec.run.lanes
     trainer = create_trainer(task, data, settings, lanes=lanes, at_most=_lanes_at_most(spec, workers))
     study = open_study()
+    _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
     return Search(database, study, trainer.array, trainer.lanes)
+
+
+def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:
+    """Store with what a study began, unless an earlier run has."""
+    if ORIGIN_ATTRIBUTE in study_attributes(database, study.record.uuid):
+        return
+    versions = {name: version(name) for name in _PACKAGES}
+    origin = {"python": platform.python_version(), **versions, "data": data.fingerprint or "streamed"}
+    study_id = optuna_study_id(database, study.record.uuid)
+    database.optuna_storage.set_study_user_attr(study_id, ORIGIN_ATTRIBUTE, origin)
 
 
 def _trainer_notes(trainer: Trainer, workers: int) -> list[str]:

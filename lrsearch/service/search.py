@@ -12,10 +12,11 @@ from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy
-from lrsearch.service.worker import STEPS_ATTRIBUTE, HeldTrial, Worker
+from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, record_epochs
 from lrsearch.storage.slots import LEASE_S
+from lrsearch.storage.studies import STEPS_ATTRIBUTE
 from lrsearch.training.array import TrialArray
 
 WAIT_S = 0.5

@@ -27,8 +27,6 @@ from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
 from lrsearch.storage.workers import register_worker
 
-STEPS_ATTRIBUTE = "lrsearch:steps_per_epoch"  # of Optuna's study; of a part: followed by "/" and its name
-
 
 @dataclass(frozen=True)
 class HeldTrial:

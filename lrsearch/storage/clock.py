@@ -18,7 +18,12 @@ def unix_seconds(connection: sa.Connection) -> float:
 
 def naive_utc(connection: sa.Connection) -> datetime:
     """Return the database's time as it is stored: UTC without a time zone."""
-    return datetime.fromtimestamp(unix_seconds(connection), UTC).replace(tzinfo=None)
+    return from_unix_seconds(unix_seconds(connection))
+
+
+def from_unix_seconds(seconds: float) -> datetime:
+    """Return a time in unix seconds as others are stored: naive UTC."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
 def isoformat(stored: datetime) -> str:

@@ -5,7 +5,16 @@ import json
 import sqlalchemy as sa
 
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE, study_user_attributes
-from lrsearch.storage.tables import EpochValueRow, SlotRow, StudyRow, WorkerRow
+from lrsearch.storage.tables import (
+    EpochValueRow,
+    ExaminationRow,
+    RetrainingRow,
+    SlotRow,
+    StudyRow,
+    WorkerRow,
+)
+
+_ROWS_OF_STUDIES = (SlotRow, EpochValueRow, WorkerRow, RetrainingRow, ExaminationRow)
 
 
 def count_studies(connection: sa.Connection) -> int:
@@ -17,7 +26,7 @@ def count_studies(connection: sa.Connection) -> int:
 def orphans(connection: sa.Connection) -> tuple[str, ...]:
     """Return the UUIDs that our rows name and no study of Optuna's carries."""
     named: set[str] = set(connection.scalars(sa.select(StudyRow.uuid)))
-    for row in (SlotRow, EpochValueRow, WorkerRow):
+    for row in _ROWS_OF_STUDIES:
         named.update(connection.scalars(sa.select(row.study_uuid).distinct()))
     return tuple(sorted(named - carried(connection)))
 
@@ -32,7 +41,7 @@ def carried(connection: sa.Connection) -> set[str]:
 
 def delete_rows(connection: sa.Connection, study_uuid: str) -> None:
     """Delete all our rows of one study."""
-    for row in (SlotRow, EpochValueRow, WorkerRow):
+    for row in _ROWS_OF_STUDIES:
         connection.execute(sa.delete(row).where(row.study_uuid == study_uuid))
     connection.execute(sa.delete(StudyRow).where(StudyRow.uuid == study_uuid))
 

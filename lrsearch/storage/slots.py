@@ -202,6 +202,15 @@ class Slots:
         numbers = self.database.read(lambda connection: connection.scalars(query).all())
         return {number for number in numbers if number is not None}
 
+    def workers_by_trial(self) -> dict[int, str]:
+        """Return the worker that trained a trial last, by the trial's number."""
+        mine = SlotRow.study_uuid == self.study_uuid
+        query = sa.select(SlotRow.trial, SlotRow.worker).where(
+            mine, SlotRow.trial.is_not(None), SlotRow.worker.is_not(None)
+        )
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return {row.trial: row.worker for row in rows}
+
     def results(self) -> list[SlotResult]:
         """Return the results so far, in the order of their end."""
         query = (

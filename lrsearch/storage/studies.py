@@ -23,6 +23,11 @@ from lrsearch.storage.upsert import insert_missing
 
 METRIC_NAME = "valid_loss"
 
+# Attributes of Optuna's study. Of a part: followed by "/" and its name.
+STEPS_ATTRIBUTE = "lrsearch:steps_per_epoch"
+# With what a study began: versions by package, and the data's fingerprint.
+ORIGIN_ATTRIBUTE = "lrsearch:origin"
+
 # A study has this name, and its UUID behind it, until it is complete.
 UNFINISHED = "lrsearch-unfinished-"
 
@@ -165,6 +170,15 @@ def delete_study(database: Database, name: str) -> None:
         # Ours first: a study without them can still be deleted by its name.
         database.transaction(lambda connection: delete_rows(connection, uuid))
     optuna.delete_study(study_name=name, storage=database.optuna_storage)
+
+
+def study_attributes(database: Database, uuid: str) -> Mapping[str, Any]:
+    """Return the user attributes that Optuna has of a study, by name.
+
+    Raises:
+        UnknownNameError: the study was deleted.
+    """
+    return database.optuna_storage.get_study_user_attrs(optuna_study_id(database, uuid))
 
 
 def optuna_study_id(database: Database, uuid: str) -> int:

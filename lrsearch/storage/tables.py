@@ -106,3 +106,29 @@ class RangeTestRow(Base):
     task: Mapped[str] = mapped_column(String(NAME_LENGTH))
     payload: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
+
+
+class RetrainingRow(Base):
+    """One point of a study that was trained to its end outside of the search. The payload is JSON.
+
+    ``key`` is a digest of point, seed, length and trainer: what it stands for is trained once.
+    """
+
+    __tablename__ = "lrsearch_retrainings"
+
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class ExaminationRow(Base):
+    """One confirmation or audit of a study: which retrainings it compares. The payload is JSON."""
+
+    __tablename__ = "lrsearch_examinations"
+
+    uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH))
+    kind: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[str] = mapped_column(Text)
+    finished_at: Mapped[float] = mapped_column(Double)

@@ -1,5 +1,6 @@
 """A task's data on the training device, in the order that a study's seed prescribes."""
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from lrsearch.tasks.datasets import DatasetSplit
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.rules import check_task
 from lrsearch.tasks.task import Batch, Split, Splits, Task
-from lrsearch.tasks.trees import Tree, length, mapped, moved, parts, rows, size_bytes
+from lrsearch.tasks.trees import Tree, leaves, length, mapped, moved, parts, rows, size_bytes
 from lrsearch.training.residence import laid_out, prepared_inputs, streaming_reason
 from lrsearch.training.streaming import requests, streamed
 
@@ -43,6 +44,11 @@ class TrainingData(Protocol):
         """Optimizer updates in an epoch, at least 1."""
         ...
 
+    @property
+    def fingerprint(self) -> str | None:
+        """A digest of the training and validation splits; None for data that are read anew in every epoch."""
+        ...
+
     def updates(self, seed: int, epoch: int) -> Iterator[list[Batch]]:
         """Yield what each update of an epoch learns from: ``task.accumulate`` batches, prepared.
 
@@ -54,6 +60,13 @@ class TrainingData(Protocol):
 
     def validation(self) -> Iterator[tuple[Batch, int]]:
         """Yield the validation split in batches, prepared, each with its number of examples."""
+        ...
+
+    def test(self) -> Iterator[tuple[Batch, int]] | None:
+        """Return the test split in batches as ``validation`` does; None where the task has none.
+
+        It lies where the splits came from until it is asked for: a search never touches it.
+        """
         ...
 
 
@@ -174,7 +187,19 @@ class ResidentData:
         self._epoch = EpochPlan(task, batch_size, len(splits.train))
         self._train = _resident(splits.train, device)
         self._valid = _resident(splits.valid, device)
+        self._test = splits.test
         self.device = device
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the training and validation splits as stored."""
+        digest = hashlib.blake2b(digest_size=16)
+        for split in (self._train, self._valid):
+            for leaf in leaves((split.inputs, split.targets)):
+                if isinstance(leaf, Tensor):
+                    digest.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+                    digest.update(leaf.detach().cpu().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @property
     def train(self) -> Split:
@@ -210,6 +235,12 @@ class ResidentData:
         """Yield the validation split in batches, prepared, each with its number of examples."""
         size = _validation_rows(self._task, self._batch_size)
         return _resident_validation(self._task, self._valid, self._prepared_valid, size)
+
+    def test(self) -> Iterator[tuple[Batch, int]] | None:
+        """Return the test split in batches as ``validation`` does; None where the task has none."""
+        if self._test is None:
+            return None
+        return _streamed_whole(self._task, self._test, self._batch_size, self.device)
 
     def _batches(self, seed: int, epoch: int) -> Iterator[Batch]:
         order = self._epoch.order(seed, epoch).to(self.device)
@@ -268,8 +299,13 @@ class StreamedData:
         splits = splits or read_splits(task)
         self._task, self._batch_size = task, batch_size
         self._epoch = EpochPlan(task, batch_size, len(splits.train))
-        self._train, self._valid = splits.train, splits.valid
+        self._train, self._valid, self._test = splits.train, splits.valid, splits.test
         self.device = device
+
+    @property
+    def fingerprint(self) -> None:
+        """None: the examples are read anew in every epoch, and may be others each time."""
+        return
 
     @property
     def steps_per_epoch(self) -> int:
@@ -290,10 +326,13 @@ class StreamedData:
 
     def validation(self) -> Iterator[tuple[Batch, int]]:
         """Yield the validation split in batches, prepared, each with its number of examples."""
-        size = _validation_rows(self._task, self._batch_size)
-        requested = requests(torch.arange(len(self._valid)), size, (EXAMPLES,))
-        counts = [len(request.indices) for request in requested]
-        return zip(streamed(self._task, self._valid, requested, self.device), counts, strict=True)
+        return _streamed_whole(self._task, self._valid, self._batch_size, self.device)
+
+    def test(self) -> Iterator[tuple[Batch, int]] | None:
+        """Return the test split in batches as ``validation`` does; None where the task has none."""
+        if self._test is None:
+            return None
+        return _streamed_whole(self._task, self._test, self._batch_size, self.device)
 
 
 def epoch_order(examples: int, seed: int, epoch: int) -> Tensor:
@@ -325,6 +364,15 @@ def _resident_validation(
         count = min(size, len(split) - first)
         targets = None if split.targets is None else mapped(torch.clone, rows(split.targets, part))
         yield inputs if targets is None else (inputs, targets), count
+
+
+def _streamed_whole(
+    task: Task, split: Split | DatasetSplit, batch_size: int, device: torch.device
+) -> Iterator[tuple[Batch, int]]:
+    """Return a whole split in batches, each with its number of examples."""
+    requested = requests(torch.arange(len(split)), _validation_rows(task, batch_size), (EXAMPLES,))
+    counts = [len(request.indices) for request in requested]
+    return zip(streamed(task, split, requested, device), counts, strict=True)
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

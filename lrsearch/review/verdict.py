@@ -1,0 +1,299 @@
+"""What a confirmation says: means with intervals, differences paired by seed, and one plain sentence."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lrsearch.retrainings import Candidate, Confirmation, Retraining
+from lrsearch.review.wording import number
+
+LEVEL = 0.95  # of all intervals
+ALPHA = 0.05  # below it, corrected for all comparisons, a difference counts as shown
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its interval by Student's t distribution.
+
+    Args:
+        mean: over the runs.
+        low: lower end of the 95% interval; the mean itself where there is one run.
+        high: its upper end.
+        runs: number of runs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside the winner, paired by seed.
+
+    Args:
+        difference: of the candidate's validation loss minus the winner's.
+        p: two-sided, by a paired t test, corrected by Holm's method for all comparisons of the confirmation.
+    """
+
+    difference: Estimate
+    p: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the difference is more than chance explains."""
+        return self.p < ALPHA
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a candidate did.
+
+    Args:
+        candidate: who.
+        selection: mean validation loss on the seeds that select; ``inf`` where a run diverged or failed.
+        valid_loss: on the seeds that report; None where a run of these diverged or failed.
+        test: figures on the test split by name, on the seeds that report; empty where there are none.
+        lost: runs, on any seed, that diverged or failed.
+        comparison: with the winner; None for the winner, or where one of both has lost a reporting run.
+    """
+
+    candidate: Candidate
+    selection: float
+    valid_loss: Estimate | None
+    test: Mapping[str, Estimate]
+    lost: int
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a confirmation says.
+
+    Args:
+        standings: of all candidates, the best on the selecting seeds first.
+        optimism: by how much the winner's validation loss on fresh seeds exceeds what the search had found;
+            None where the winner is a baseline or has lost a reporting run.
+        sentence: all of it in plain words.
+    """
+
+    standings: tuple[Standing, ...]
+    optimism: Estimate | None
+    sentence: str
+
+    @property
+    def winner(self) -> Standing | None:
+        """The candidate with the smallest loss on the selecting seeds; None where all were lost."""
+        first = self.standings[0]
+        return first if math.isfinite(first.selection) else None
+
+
+def verdict(confirmation: Confirmation) -> Verdict:
+    """Return what a confirmation says.
+
+    Differences are the candidate's loss minus the winner's, seed by seed; their p-values come from a paired t
+    test and are corrected by Holm's step-down method (Holm 1979).
+    """
+    standings = sorted((_standing(each, confirmation) for each in confirmation.candidates), key=_selection)
+    winner = standings[0]
+    if not math.isfinite(winner.selection):
+        return Verdict(tuple(standings), None, _all_lost(confirmation))
+    compared = _compared(standings, confirmation)
+    optimism = _optimism(winner, confirmation)
+    return Verdict(compared, optimism, _sentence(compared, confirmation))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of values with its interval by Student's t distribution.
+
+    Args:
+        values: at least one, all finite.
+    """
+    from scipy.stats import t  # here, because it takes half a second
+
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Estimate(mean, mean, mean, 1)
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Estimate(mean, mean - half, mean + half, len(values))
+
+
+def paired_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p-value of a paired t test.
+
+    Args:
+        differences: at least two, all finite.
+    """
+    from scipy.stats import t  # here, because it takes half a second
+
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    mean = float(np.mean(differences))
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * t.sf(abs(mean) / error, len(differences) - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm 1979), in their order."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as it is written, such as ``p = 0.013`` or ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def interval_text(found: Estimate) -> str:
+    """Return an estimate with its interval, such as ``0.0801 (0.079 to 0.0812)``."""
+    return f"{number(found.mean)} ({number(found.low)} to {number(found.high)})"
+
+
+def _standing(candidate: Candidate, confirmation: Confirmation) -> Standing:
+    runs = confirmation.runs[candidate.name]
+    selecting, reporting = runs[: confirmation.selecting], runs[confirmation.selecting :]
+    reported = [run.value for run in reporting]
+    whole = all(map(math.isfinite, reported))
+    return Standing(
+        candidate=candidate,
+        selection=float(np.mean([run.value for run in selecting])),
+        valid_loss=estimate(reported) if whole else None,
+        test=_test_figures(reporting) if whole else {},
+        lost=sum(not math.isfinite(run.value) for run in runs),
+    )
+
+
+def _test_figures(runs: Sequence[Retraining]) -> dict[str, Estimate]:
+    names = [name for name in runs[0].test if all(name in run.test for run in runs)]
+    return {name: estimate([run.test[name] for run in runs]) for name in names}
+
+
+def _selection(standing: Standing) -> float:
+    return standing.selection
+
+
+def _compared(standings: Sequence[Standing], confirmation: Confirmation) -> tuple[Standing, ...]:
+    """Return standings with their comparisons with the first one."""
+    winner = standings[0]
+    others = [each for each in standings[1:] if each.valid_loss and winner.valid_loss]
+    differences = {each.candidate.name: _differences(each, winner, confirmation) for each in others}
+    corrected = holm([paired_p(values) for values in differences.values()])
+    comparisons = {
+        name: Comparison(estimate(values), p)
+        for (name, values), p in zip(differences.items(), corrected, strict=True)
+    }
+    return tuple(replace(each, comparison=comparisons.get(each.candidate.name)) for each in standings)
+
+
+def _differences(standing: Standing, winner: Standing, confirmation: Confirmation) -> list[float]:
+    theirs, its = (
+        confirmation.runs[each.candidate.name][confirmation.selecting :] for each in (standing, winner)
+    )
+    return [one.value - other.value for one, other in zip(theirs, its, strict=True)]
+
+
+def _optimism(winner: Standing, confirmation: Confirmation) -> Estimate | None:
+    found = winner.candidate.search_value
+    if found is None or winner.valid_loss is None:
+        return None
+    reporting = confirmation.runs[winner.candidate.name][confirmation.selecting :]
+    return estimate([run.value - found for run in reporting])
+
+
+# Words
+
+
+def _all_lost(confirmation: Confirmation) -> str:
+    return (
+        f"Nothing can be recommended: on {confirmation.selecting} fresh seeds each of the "
+        f"{len(confirmation.candidates)} candidates diverged or failed at least once."
+    )
+
+
+def _sentence(standings: Sequence[Standing], confirmation: Confirmation) -> str:
+    winner, seeds = standings[0], len(confirmation.seeds) - confirmation.selecting
+    if winner.valid_loss is None:
+        return (
+            f"{_capital(winner.candidate.name)} was best on the seeds that select, but diverged or failed on "
+            "one that reports: a smaller learning rate would be safer."
+        )
+    says = (
+        f"On {seeds} fresh seeds that did not select it, its validation loss is "
+        f"{interval_text(winner.valid_loss)}"
+    )
+    if winner.candidate.trial is None:
+        return _sentence_of_baseline(standings, says)
+    baselines = [each for each in standings[1:] if each.candidate.trial is None]
+    if not baselines:
+        return f"Use {winner.candidate.name}. {says}. There was no baseline to compare it with."
+    unlike = [each for each in baselines if each.comparison is None or _is_worse(each)]
+    alike = [each for each in baselines if each not in unlike]
+    if alike:
+        return _sentence_without_difference(winner, alike, says)
+    return f"Use {winner.candidate.name}. {says}, lower than that of {_all_baselines(unlike)}."
+
+
+def _is_worse(standing: Standing) -> bool:
+    found = standing.comparison
+    return found is not None and found.is_shown and found.difference.mean > 0
+
+
+def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
+    winner = standings[0]
+    trials = [each for each in standings[1:] if each.candidate.trial is not None]
+    start = f"The search found nothing better than a baseline: use {winner.candidate.name}. {says}"
+    best = next((each for each in trials if each.comparison is not None), None)
+    if best is None or best.comparison is None:
+        return f"{start}; every trial diverged or failed on one of them."
+    if _is_worse(best):
+        return f"{start}; the best trial, {best.candidate.name}, is {_difference(best)}."
+    return (
+        f"{start}; no difference is shown to the best trial, {best.candidate.name}, which is "
+        f"{_difference(best)}."
+    )
+
+
+def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], says: str) -> str:
+    nearest = min(alike, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    return (
+        f"No difference shown: {winner.candidate.name} was best on the seeds that select it. {says}, but "
+        f"{nearest.candidate.name} is {_difference(nearest)}. On this evidence the baseline will do as well."
+    )
+
+
+def _all_baselines(baselines: Sequence[Standing]) -> str:
+    lost = [each for each in baselines if each.comparison is None]
+    compared = [each for each in baselines if each.comparison is not None]
+    if not compared:
+        return f"every baseline: {_names(lost)} diverged or failed"
+    nearest = min(compared, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    rest = f"; {_names(lost)} diverged or failed" if lost else ""
+    words = "every baseline" if len(baselines) > 1 else "the baseline"
+    return f"{words}; the nearest, {nearest.candidate.name}, is {_difference(nearest)}{rest}"
+
+
+def _difference(standing: Standing) -> str:
+    found = standing.comparison
+    if found is None:
+        raise ValueError(f"{standing.candidate.name} was not compared")
+    mean = found.difference.mean
+    low, high = sorted((abs(found.difference.low), abs(found.difference.high)))
+    if found.difference.low < 0 < found.difference.high:
+        span = f"95%: {number(found.difference.low)} to {number(found.difference.high)}"
+    else:
+        span = f"95%: {number(low)} to {number(high)}"
+    return f"{number(abs(mean))} {'higher' if mean >= 0 else 'lower'} ({span}, {p_text(found.p)})"
+
+
+def _names(standings: Sequence[Standing]) -> str:
+    return " and ".join(each.candidate.name for each in standings)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,176 @@
+"""Retrainings of a study, each stored once, and the confirmations and audits that compare them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from lrsearch.retrainings import Audit, Candidate, Confirmation, Point, Retraining
+from lrsearch.storage import clock
+from lrsearch.storage.database import Database
+from lrsearch.storage.tables import ExaminationRow, RetrainingRow
+from lrsearch.storage.upsert import insert_missing
+
+CONFIRMATION, AUDIT = "confirmation", "audit"
+
+
+def key_of(point: Point, seed: int, epochs: int, *, test: bool) -> str:
+    """Return the digest under which a retraining is stored.
+
+    Args:
+        point: all its values by canonical name.
+        seed: of the run.
+        epochs: length of the run.
+        test: whether the test split is read at its end.
+    """
+    content = {"point": dict(point), "seed": seed, "epochs": epochs, "test": test}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def record_retrainings(database: Database, study_uuid: str, retrainings: Mapping[str, Retraining]) -> None:
+    """Store retrainings by key; those that are stored already stay as they are."""
+
+    def write(connection: sa.Connection) -> None:
+        now = clock.naive_utc(connection)
+        rows = [
+            {"study_uuid": study_uuid, "key": key, "payload": _written(retraining), "created_at": now}
+            for key, retraining in retrainings.items()
+        ]
+        insert_missing(connection, RetrainingRow, rows)
+
+    database.transaction(write)
+
+
+def stored_retrainings(database: Database, study_uuid: str, keys: Iterable[str]) -> dict[str, Retraining]:
+    """Return those of the retrainings with these keys that are stored, by key."""
+    wanted = set(keys)
+    query = sa.select(RetrainingRow.key, RetrainingRow.payload).where(RetrainingRow.study_uuid == study_uuid)
+    rows = database.read(lambda connection: connection.execute(query).all())
+    return {row.key: _read(row.payload) for row in rows if row.key in wanted}
+
+
+def record_confirmation(
+    database: Database,
+    study_uuid: str,
+    candidates: Sequence[Candidate],
+    seeds: Sequence[int],
+    epochs: int,
+    notes: Sequence[str],
+) -> None:
+    """Store that a study was confirmed; the runs of its candidates are retrainings with the test split."""
+    payload = {
+        "candidates": [asdict(candidate) for candidate in candidates],
+        "seeds": list(seeds),
+        "epochs": epochs,
+        "notes": list(notes),
+    }
+    _record(database, study_uuid, CONFIRMATION, payload)
+
+
+def latest_confirmation(database: Database, study_uuid: str) -> Confirmation | None:
+    """Return the newest confirmation of a study, or None."""
+    row = _latest(database, study_uuid, CONFIRMATION)
+    if row is None:
+        return None
+    payload = json.loads(row.payload)
+    candidates = tuple(Candidate(**fields) for fields in payload["candidates"])
+    seeds, epochs = tuple(payload["seeds"]), payload["epochs"]
+    keys = {each.name: [key_of(each.point, seed, epochs, test=True) for seed in seeds] for each in candidates}
+    runs = stored_retrainings(database, study_uuid, (key for mine in keys.values() for key in mine))
+    return Confirmation(
+        candidates=candidates,
+        seeds=seeds,
+        epochs=epochs,
+        runs={name: tuple(runs[key] for key in mine) for name, mine in keys.items()},
+        notes=tuple(payload["notes"]),
+        finished_at=_isoformat(row.finished_at),
+    )
+
+
+def record_audit(
+    database: Database, study_uuid: str, stopped: Sequence[int], sample: Mapping[int, str]
+) -> None:
+    """Store that stopped trials of a study were audited.
+
+    Args:
+        database: the database.
+        study_uuid: our key of the study.
+        stopped: numbers of all trials that were stopped.
+        sample: keys of the retrainings of those that were trained to their end, by number.
+    """
+    _record(database, study_uuid, AUDIT, {"stopped": list(stopped), "sample": dict(sample)})
+
+
+def latest_audit(database: Database, study_uuid: str) -> Audit | None:
+    """Return the newest audit of a study, or None."""
+    row = _latest(database, study_uuid, AUDIT)
+    if row is None:
+        return None
+    payload = json.loads(row.payload)
+    sample = {int(trial): key for trial, key in payload["sample"].items()}
+    runs = stored_retrainings(database, study_uuid, sample.values())
+    return Audit(
+        stopped=tuple(payload["stopped"]),
+        runs={trial: runs[key] for trial, key in sample.items()},
+        finished_at=_isoformat(row.finished_at),
+    )
+
+
+def _record(database: Database, study_uuid: str, kind: str, payload: Mapping[str, Any]) -> None:
+    uuid = str(uuid4())
+
+    def write(connection: sa.Connection) -> None:
+        # Under the same key when it is repeated, because the answer to its commit may be lost.
+        row = {
+            "uuid": uuid,
+            "study_uuid": study_uuid,
+            "kind": kind,
+            "payload": json.dumps(payload, allow_nan=False),
+            "finished_at": clock.unix_seconds(connection),
+        }
+        insert_missing(connection, ExaminationRow, [row])
+
+    database.transaction(write)
+
+
+def _latest(database: Database, study_uuid: str, kind: str) -> sa.Row[str, float] | None:
+    query = (
+        sa.select(ExaminationRow.payload, ExaminationRow.finished_at)
+        .where(ExaminationRow.study_uuid == study_uuid, ExaminationRow.kind == kind)
+        .order_by(ExaminationRow.finished_at.desc())
+        .limit(1)
+    )
+    return database.read(lambda connection: connection.execute(query).first())
+
+
+def _written(retraining: Retraining) -> str:
+    content = asdict(retraining)
+    for name in ("metrics", "test"):
+        content[name] = {figure: _finite(value) for figure, value in content[name].items()}
+    content["valid_losses"] = [_finite(loss) for loss in retraining.valid_losses]
+    return json.dumps(content, allow_nan=False)
+
+
+def _read(payload: str) -> Retraining:
+    content = json.loads(payload)
+    for name in ("metrics", "test"):
+        content[name] = {figure: _number(value) for figure, value in content[name].items()}
+    content["valid_losses"] = tuple(map(_number, content["valid_losses"]))
+    return Retraining(**content)
+
+
+def _finite(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)  # "nan", "inf", "-inf": JSON has no word for them
+
+
+def _number(value: float | str) -> float:
+    return float(value)
+
+
+def _isoformat(unix_seconds: float) -> str:
+    return clock.isoformat(clock.from_unix_seconds(unix_seconds))
