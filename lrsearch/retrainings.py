@@ -10,6 +10,23 @@ Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Run:
+    """A training outside of the search that is wanted.
+
+    Args:
+        point: what to train with.
+        seed: of its initial weights, batch order and all other randomness.
+        epochs: its length, at least 1.
+        test: whether to read the test split at its end.
+    """
+
+    point: Point
+    seed: int
+    epochs: int
+    test: bool = False
+
+
+@dataclass(frozen=True)
 class Retraining:
     """A point that was trained to its end outside of the search, under a seed.
 

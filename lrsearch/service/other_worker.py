@@ -37,7 +37,7 @@ class OtherWorker:
         self.pipe, theirs = spawn.Pipe()
         # No daemon: those may start no processes, and a task's data may be read by some.
         self._process = spawn.Process(target=work, args=(theirs, errand), name=f"lrsearch-worker-{number}")
-        with theirs, _ctrl_c_held_back():
+        with theirs, ctrl_c_held_back():
             try:
                 self._process.start()
             except RuntimeError:
@@ -116,7 +116,7 @@ class OtherWorker:
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
+def ctrl_c_held_back() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach while they start; this one gets it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -26,11 +26,21 @@ def number_of_workers(database: Database, spec: StudySpec) -> int:
     Raises:
         DeviceError: if the device does not exist.
     """
+    return workers_for(spec, _trials_left(database, spec))
+
+
+def workers_for(spec: StudySpec, trials: int) -> int:
+    """Return how many processes train so many trials of a study on this machine, as above.
+
+    Args:
+        spec: as read, or resolved.
+        trials: that are to be trained.
+    """
     if spec.run.workers != "auto":
-        return max(1, min(spec.run.workers, _trials_left(database, spec)))
+        return max(1, min(spec.run.workers, trials))
     if not _trains_on_cpu(spec.run.device):
         return 1
-    return max(1, min(usable_cores(), _trials_left(database, spec) // TRIALS_PER_WORKER))
+    return max(1, min(usable_cores(), trials // TRIALS_PER_WORKER))
 
 
 def _trains_on_cpu(device: str) -> bool:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from lrsearch.retrainings import Audit, Candidate, Confirmation, Point, Retraining
+from lrsearch.retrainings import Audit, Candidate, Confirmation, Retraining, Run
 from lrsearch.storage import clock
 from lrsearch.storage.database import Database
 from lrsearch.storage.tables import ExaminationRow, RetrainingRow
@@ -19,16 +19,9 @@ from lrsearch.storage.upsert import insert_missing
 CONFIRMATION, AUDIT = "confirmation", "audit"
 
 
-def key_of(point: Point, seed: int, epochs: int, *, test: bool) -> str:
-    """Return the digest under which a retraining is stored.
-
-    Args:
-        point: all its values by canonical name.
-        seed: of the run.
-        epochs: length of the run.
-        test: whether the test split is read at its end.
-    """
-    content = {"point": dict(point), "seed": seed, "epochs": epochs, "test": test}
+def key_of(run: Run) -> str:
+    """Return the digest under which the retraining of a run is stored."""
+    content = asdict(run) | {"point": dict(run.point)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -80,7 +73,9 @@ def latest_confirmation(database: Database, study_uuid: str) -> Confirmation | N
     payload = json.loads(row.payload)
     candidates = tuple(Candidate(**fields) for fields in payload["candidates"])
     seeds, epochs = tuple(payload["seeds"]), payload["epochs"]
-    keys = {each.name: [key_of(each.point, seed, epochs, test=True) for seed in seeds] for each in candidates}
+    keys = {
+        each.name: [key_of(Run(each.point, seed, epochs, test=True)) for seed in seeds] for each in candidates
+    }
     runs = stored_retrainings(database, study_uuid, (key for mine in keys.values() for key in mine))
     return Confirmation(
         candidates=candidates,

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Protocol
 
+from torch import Tensor
+
 from lrsearch.results import EpochResult, LaneFailure
 from lrsearch.schedules import Hyperparameters
 
@@ -10,8 +12,8 @@ from lrsearch.schedules import Hyperparameters
 class TrialArray(Protocol):
     """Trains the trials in its lanes, an epoch at a time.
 
-    A trial's losses depend on its hyperparameters and the study's seed alone: the same alone, in any array,
-    in any lane, started at any time.
+    A trial's losses depend on its hyperparameters and its seed alone: the same alone, in any array, in any
+    lane, started at any time.
     """
 
     @property
@@ -29,8 +31,18 @@ class TrialArray(Protocol):
         """Optimizer updates in an epoch."""
         ...
 
-    def start(self, trial: int, hyperparameters: Hyperparameters) -> None:
-        """Put a trial into a free lane, untrained."""
+    def start(self, trial: int, hyperparameters: Hyperparameters, seed: int | None = None) -> None:
+        """Put a trial into a free lane, untrained.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+        """
+        ...
+
+    def state_dict(self, trial: int) -> dict[str, Tensor]:
+        """Return copies of the parameters and buffers of a trial's model by name."""
         ...
 
     def run_epoch(self) -> list[EpochResult | LaneFailure]:

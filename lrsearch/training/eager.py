@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ class _Lane:
     optimizer: Optimizer
     schedule: Schedule
     state: State | None
+    seed: int
     epoch: int = 0
 
 
@@ -41,7 +42,7 @@ class EagerArray:
         data: the task's data on the training device.
         epochs: length of a trial's run.
         optimizer: name of the optimizer, the same in all lanes.
-        seed: of initial weights, batch order and all other randomness.
+        seed: of initial weights, batch order and all other randomness, unless a trial has its own.
     """
 
     def __init__(self, task: Task, data: TrainingData, *, epochs: int, optimizer: str, seed: int) -> None:
@@ -70,13 +71,20 @@ class EagerArray:
             )[0]
         return self._untrained_loss
 
-    def start(self, trial: int, hyperparameters: Hyperparameters) -> None:
-        """Put a trial into a lane, untrained."""
-        model = self._models.build(self._seed)
+    def start(self, trial: int, hyperparameters: Hyperparameters, seed: int | None = None) -> None:
+        """Put a trial into a lane, untrained.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+        """
+        seed = self._seed if seed is None else seed
+        model = self._models.build(seed)
         groups = parameter_groups(model, hyperparameters)
         optimizer = build_optimizer(self._optimizer, groups, hyperparameters.lr, hyperparameters.optimizer)
         schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
-        self._lanes[trial] = _Lane(trial, model, optimizer, schedule, schedule.start())
+        self._lanes[trial] = _Lane(trial, model, optimizer, schedule, schedule.start(), seed)
 
     def run_epoch(self) -> list[EpochResult | LaneFailure]:
         """Train every lane for one epoch; a lane that raises is freed and reported as failed."""
@@ -104,7 +112,7 @@ class EagerArray:
     def _train_epoch(self, lane: _Lane) -> EpochResult:
         started = time.perf_counter()
         lrs = lane.schedule.epoch_lrs(lane.epoch, lane.state)
-        with fixed_randomness(derived_seed(self._seed, OTHER_RANDOMNESS, lane.epoch), self._data.device):
+        with fixed_randomness(derived_seed(lane.seed, OTHER_RANDOMNESS, lane.epoch), self._data.device):
             train_loss = self._update(lane, lrs.tolist())
         valid_loss, metrics = validate(self._task, lane.model, self._data, self._seed)
         lane.state = lane.schedule.update(lane.state, valid_loss)
@@ -115,7 +123,7 @@ class EagerArray:
     def _update(self, lane: _Lane, lrs: list[float]) -> float:
         lane.model.train()
         total = torch.zeros((), device=self._data.device)
-        for lr, batches in zip(lrs, self._data.updates(self._seed, lane.epoch), strict=True):
+        for lr, batches in zip(lrs, self._data.updates(lane.seed, lane.epoch), strict=True):
             set_lr(lane.optimizer, lr)
             total += update(self._task, lane.model, lane.optimizer, batches)
         return float(total) / len(lrs)
@@ -175,13 +183,10 @@ def own_copy(task: Task, model: nn.Module) -> nn.Module:
         ) from error
 
 
-@torch.no_grad()
 def validate(
     task: Task, model: nn.Module, data: TrainingData, seed: int
 ) -> tuple[float, Mapping[str, float]]:
     """Return loss and metrics on the validation split, means over all its examples.
-
-    What is random in it is the same in every validation under a seed, so that losses can be compared.
 
     Args:
         task: whose ``validation_step`` gives the figures.
@@ -192,16 +197,37 @@ def validate(
     Raises:
         TaskError: if the figures have no loss, or one is no scalar.
     """
+    means = evaluate(task, model, data.validation(), data.device, seed)
+    return means.pop("loss"), {f"valid_{name}": value for name, value in means.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task, model: nn.Module, batches: Iterable[tuple[Batch, int]], device: torch.device, seed: int
+) -> dict[str, float]:
+    """Return ``loss`` and metrics by name, means over all examples of a split.
+
+    What is random in it is the same in every evaluation under a seed, so that losses can be compared.
+
+    Args:
+        task: whose ``validation_step`` gives the figures.
+        model: on its device; it is left in evaluation mode.
+        batches: of the split, prepared, each with its number of examples; at least one.
+        device: where model and batches lie.
+        seed: the study's.
+
+    Raises:
+        TaskError: if the figures have no loss, or one is no scalar.
+    """
     model.eval()
     sums: dict[str, Tensor] = {}
     total = 0
-    with fixed_randomness(derived_seed(seed, VALIDATION), data.device):
-        for batch, examples in data.validation():
+    with fixed_randomness(derived_seed(seed, VALIDATION), device):
+        for batch, examples in batches:
             for name, value in validation_figures(task, model, batch).items():
                 sums[name] = sums.get(name, 0) + value.cpu().double() * examples
             total += examples
-    means = {name: float(value / total) for name, value in sums.items()}
-    return means.pop("loss"), {f"valid_{name}": value for name, value in means.items()}
+    return {name: float(value / total) for name, value in sums.items()}
 
 
 def validation_figures(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

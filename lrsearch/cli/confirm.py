@@ -1,0 +1,187 @@
+"""``lrsearch confirm`` and ``lrsearch audit``: train some trials once more, and say what that shows."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, StudyArgument, open_storage
+
+if TYPE_CHECKING:
+    from lrsearch.service.retraining import RetrainingProgress, Workshop
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage.database import Database
+    from lrsearch.storage.studies import StudyRecord
+
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(help="Processes that train at once; else on a CPU one for each core.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(confirm)
+    app.command()(audit)
+
+
+def confirm(
+    study: StudyArgument,
+    top: Annotated[int, typer.Option(help="The best trials that take part.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds; half select the winner, half report.")] = 10,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of every run; else the study's.", show_default=False)
+    ] = None,
+    allow_task: AllowTaskOption = None,
+    device: DeviceOption = None,
+    workers: WorkersOption = None,
+    storage: StorageOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Train the best trials and baselines on fresh seeds, and say what can be recommended.
+
+    What is trained is stored: a confirmation that was interrupted goes on, a finished one is shown again.
+
+    [b]Example[/]: lrsearch confirm mnist-tpe --seeds 10
+    """
+    from lrsearch.service.confirmation import ConfirmationPlan
+    from lrsearch.service.confirmation import confirm as confirm_study
+
+    plan = ConfirmationPlan(top, seeds, epochs)
+    with open_storage(storage) as database:
+        workshop = _workshop(database, study, tuple(allow_task or ()), data_dir, device, workers)
+        _run(lambda stop: confirm_study(workshop, plan, stop))
+        print_confirmation(database, *_stored(database, study))
+
+
+def audit(
+    study: StudyArgument,
+    sample: Annotated[int, typer.Option(help="Stopped trials that are trained to their end.")] = 10,
+    allow_task: AllowTaskOption = None,
+    device: DeviceOption = None,
+    workers: WorkersOption = None,
+    storage: StorageOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Train a sample of the stopped trials to their end, and count those that were among the best.
+
+    [b]Example[/]: lrsearch audit mnist-tpe --sample 10
+    """
+    from lrsearch.service.audit import audit as audit_study
+
+    with open_storage(storage) as database:
+        workshop = _workshop(database, study, tuple(allow_task or ()), data_dir, device, workers)
+        _run(lambda stop: audit_study(workshop, sample, stop))
+        _print_audit(database, *_stored(database, study))
+
+
+def print_confirmation(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:
+    """Print the newest confirmation of a study: verdict, table, and what makes it doubtful.
+
+    Args:
+        database: where it is stored.
+        record: the study.
+        spec: its resolved specification.
+    """
+    from lrsearch.cli.table import print_table
+    from lrsearch.review.checks import checks
+    from lrsearch.review.confirmation_wording import candidate_lines, confirmation_lines, standing_table
+    from lrsearch.review.verdict import verdict
+    from lrsearch.storage.retrainings import latest_confirmation
+    from lrsearch.storage.trials import trial_records
+
+    confirmation = latest_confirmation(database, record.uuid)
+    if confirmation is None:  # it was stopped, which has been said
+        return
+    found = verdict(confirmation)
+    typer.echo(f"{found.sentence}\n")
+    print_table(*standing_table(found, confirmation))
+    typer.echo()
+    for line in candidate_lines(found, spec.optimizer.name):
+        typer.echo(line)
+    typer.echo()
+    doubts = checks(spec, trial_records(database, record), found)
+    for line in confirmation_lines(confirmation, found, doubts):
+        typer.echo(line)
+
+
+def _print_audit(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:
+    from lrsearch.cli.table import print_table
+    from lrsearch.review.audit import audit_sentence, audit_table
+    from lrsearch.storage.retrainings import latest_audit
+    from lrsearch.storage.trials import trial_records
+
+    found = latest_audit(database, record.uuid)
+    if found is None:  # it was stopped, which has been said
+        return
+    table = audit_table(spec, trial_records(database, record), found)
+    typer.echo(f"{audit_sentence(table)}\n")
+    rows = [(row.kind or "all", row.stopped, row.sampled, row.best) for row in table.rows]
+    print_table(("kind", "stopped", "trained to the end", f"among the best {table.places}"), rows)
+
+
+def _workshop(
+    database: "Database",
+    name: str,
+    allowed: tuple[str, ...],
+    data_dir: Path | None,
+    device: str | None,
+    workers: int | None,
+) -> "Workshop":
+    """Return where the runs of a stored study are trained.
+
+    Raises:
+        SpecError: if the study's training is not ours.
+    """
+    from lrsearch.errors import SpecError
+    from lrsearch.service.optimize import load_onto_device
+    from lrsearch.service.retraining import Workshop
+    from lrsearch.service.studies import stored_spec
+    from lrsearch.service.tasks import find_task, load_kinds
+    from lrsearch.spec import EXTERNAL
+    from lrsearch.storage.studies import find_study
+
+    record = find_study(database, name)
+    if record.spec["task"] == EXTERNAL:
+        raise SpecError(
+            f"study {name!r} is trained by a script of yours, which lrsearch cannot run on other seeds or to "
+            f"its end; see the best trials: lrsearch show {shlex.quote(name)}"
+        )
+    given = {"run.device": device, "run.workers": workers}
+    spec = stored_spec(record, {key: value for key, value in given.items() if value is not None})
+    load_kinds(spec, allowed)
+    task = find_task(spec, data_dir, allowed)
+    return Workshop(database, record.uuid, spec, task, load_onto_device(spec, task), allowed, data_dir)
+
+
+def _run(train: "Callable[[Callable[[], bool]], Iterator[RetrainingProgress]]") -> None:
+    """Train behind a bar, where there is a terminal to draw it on, until it is done or stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lrsearch.cli.optimize import EXIT_INTERRUPTED
+    from lrsearch.cli.signals import stop_on_signal
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with (
+        stop_on_signal() as stop_requested,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        bar = progress.add_task("")
+        for standing in train(stop_requested):
+            progress.update(bar, total=standing.of, completed=standing.epochs, description=standing.stage)
+    if stop_requested():
+        typer.echo("Stopped. What was trained is stored: the same command goes on.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _stored(database: "Database", name: str) -> "tuple[StudyRecord, StudySpec]":
+    from lrsearch.service.studies import stored_spec
+    from lrsearch.storage.studies import find_study
+
+    record = find_study(database, name)
+    return record, stored_spec(record)

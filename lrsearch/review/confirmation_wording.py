@@ -1,0 +1,81 @@
+"""A confirmation in words: a table of its candidates, and what follows from it."""
+
+from collections.abc import Sequence
+
+from lrsearch.retrainings import Confirmation
+from lrsearch.review.verdict import Standing, Verdict, interval_text, p_text
+from lrsearch.review.wording import described, number
+from lrsearch.schedules import Hyperparameters
+
+LABEL_WIDTH = 10
+
+
+def standing_table(found: Verdict, confirmation: Confirmation) -> tuple[list[str], list[list[str]]]:
+    """Return headings and a row for each candidate, the winner first.
+
+    Args:
+        found: the verdict.
+        confirmation: what it is of.
+    """
+    figures = list(dict.fromkeys(name for each in found.standings for name in each.test))
+    headings = ["candidate", "validation loss (95%)", *(f"test {name} (95%)" for name in figures)]
+    headings += ["over the winner (95%)", "p", "lost runs"]
+    return headings, [_row(each, figures, len(confirmation.seeds)) for each in found.standings]
+
+
+def candidate_lines(found: Verdict, optimizer: str) -> list[str]:
+    """Return each candidate's hyperparameters in a line, behind its name.
+
+    Args:
+        found: the verdict.
+        optimizer: the study's, whose defaults go unsaid.
+    """
+    points = {
+        each.candidate.name: Hyperparameters.from_point(each.candidate.point) for each in found.standings
+    }
+    return [f"{name}: {described(point, optimizer)}" for name, point in points.items()]
+
+
+def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Sequence[str]) -> list[str]:
+    """Return how a confirmation was made, how far the search was too good, and what makes it doubtful.
+
+    Args:
+        confirmation: the confirmation.
+        found: its verdict.
+        doubts: from ``checks``.
+    """
+    lines = [
+        ("seeds", _seeds(confirmation)),
+        *(("baseline", note) for note in confirmation.notes),
+        *_optimism(found),
+        *(("check", doubt) for doubt in doubts),
+    ]
+    return [f"{label:<{LABEL_WIDTH}}{text}" for label, text in lines]
+
+
+def _seeds(confirmation: Confirmation) -> str:
+    seeds, selecting = confirmation.seeds, confirmation.selecting
+    return (
+        f"{seeds[0]} to {seeds[-1]}, none of them the search's; the first {selecting} select, the other "
+        f"{len(seeds) - selecting} report; every run had {confirmation.epochs} epochs"
+    )
+
+
+def _row(standing: Standing, figures: Sequence[str], runs: int) -> list[str]:
+    found = standing.comparison
+    return [
+        standing.candidate.name,
+        "-" if standing.valid_loss is None else interval_text(standing.valid_loss),
+        *(interval_text(standing.test[name]) if name in standing.test else "-" for name in figures),
+        "" if found is None else interval_text(found.difference),
+        "" if found is None else p_text(found.p).removeprefix("p = ").removeprefix("p "),
+        f"{standing.lost} of {runs}" if standing.lost else "",
+    ]
+
+
+def _optimism(found: Verdict) -> list[tuple[str, str]]:
+    winner = found.winner
+    if found.optimism is None or winner is None or winner.candidate.search_value is None:
+        return []
+    said = f"the search had found {number(winner.candidate.search_value)} for {winner.candidate.name}"
+    return [("luck", f"{said}; on fresh seeds its loss is {interval_text(found.optimism)} higher")]

@@ -1,0 +1,100 @@
+"""Confirms a study: its best trials and baselines, trained on fresh seeds."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lrsearch.errors import SpecError
+from lrsearch.results import Outcome, TrialRecord
+from lrsearch.retrainings import Candidate, Run
+from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
+from lrsearch.service.retraining import RetrainingProgress, Workshop
+from lrsearch.spec import StudySpec, hyperparameters
+from lrsearch.storage.retrainings import record_confirmation
+from lrsearch.storage.studies import find_study
+from lrsearch.storage.trials import trial_records
+
+LEAST_SEEDS = 4  # two that select, and two that report: fewer have no interval
+
+
+@dataclass(frozen=True)
+class ConfirmationPlan:
+    """What is confirmed.
+
+    Args:
+        top: the best trials that take part, at least 1.
+        seeds: fresh seeds, at least 4; the first half of them selects.
+        epochs: length of every run; None for the study's.
+
+    Raises:
+        SpecError: if a number is too small.
+    """
+
+    top: int = 5
+    seeds: int = 10
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("top", 1), ("seeds", LEAST_SEEDS), ("epochs", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SpecError(f"--{name} of a confirmation must be at least {least}, but got {value}")
+
+
+def confirm(
+    workshop: Workshop, plan: ConfirmationPlan, stop_requested: Callable[[], bool] = lambda: False
+) -> Iterator[RetrainingProgress]:
+    """Train candidates on fresh seeds and store the confirmation; what an earlier call has trained is kept.
+
+    Args:
+        workshop: where.
+        plan: what is confirmed.
+        stop_requested: asked after every epoch; true ends it before anything is confirmed.
+
+    Raises:
+        SpecError: if no trial of the study is complete.
+    """
+    spec = workshop.spec
+    trials = best_trials(workshop, plan.top)
+    linear_decay = yield from tuned_linear_decay(workshop, stop_requested)
+    if linear_decay is None:
+        return
+    found: list[Baseline] = [recipe(spec), linear_decay, one_cycle(workshop)]
+    candidates = [*trials, *(each.candidate for each in found if each.candidate is not None)]
+    seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
+    runs = [Run(each.point, seed, epochs, test=True) for seed in seeds for each in candidates]
+    yield from workshop.train(runs, f"{len(candidates)} candidates on {len(seeds)} seeds", stop_requested)
+    if not workshop.missing(runs):
+        notes = [each.note for each in found if each.note is not None]
+        record_confirmation(workshop.database, workshop.study_uuid, candidates, seeds, epochs, notes)
+
+
+def fresh_seeds(spec: StudySpec, count: int) -> list[int]:
+    """Return seeds that the search has not used: those that follow the study's."""
+    return [(spec.seed + 1 + place) % 2**32 for place in range(count)]
+
+
+def best_trials(workshop: Workshop, count: int) -> list[Candidate]:
+    """Return the best complete trials of a study as candidates, the best first; repeated ones once.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    name = workshop.spec.name
+    complete = [
+        each
+        for each in trial_records(workshop.database, find_study(workshop.database, name))
+        if each.state == Outcome.COMPLETE.value and each.value is not None and each.reason is None
+    ]
+    if not complete:
+        raise SpecError(
+            f"study {name!r} has no complete trial yet, so that there is nothing to confirm; "
+            f"see it: lrsearch show {shlex.quote(name)}"
+        )
+    ranked = sorted(complete, key=lambda each: (each.value or 0.0, each.number))
+    return [_candidate(workshop.spec, each) for each in ranked[:count]]
+
+
+def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:
+    point = hyperparameters(spec, record.params).to_point()
+    return Candidate(f"trial {record.number}", point, record.number, record.value)

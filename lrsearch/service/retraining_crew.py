@@ -1,0 +1,147 @@
+"""The other processes that train runs outside of a search, on this machine."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lrsearch.retrainings import Run
+from lrsearch.service.cores import share_of_cores
+from lrsearch.service.other_worker import ctrl_c_held_back
+from lrsearch.spec import StudySpec
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    Pipe = Connection[Any, Any]
+
+GRACE_S = 5.0
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a process needs to train runs of a study.
+
+    Args:
+        url: of the database; may hold a password, and so travels through the pipe alone.
+        study_uuid: our key of the study.
+        spec: its resolved specification.
+        allowed: references of the user's code that may be imported.
+        data_dir: folder of the data sets, or None for the default.
+        processes: that train at once on this machine.
+    """
+
+    url: str
+    study_uuid: str
+    spec: StudySpec
+    allowed: tuple[str, ...]
+    data_dir: Path | None
+    processes: int
+
+
+class Crew:
+    """Processes that each train a share of the runs. On leaving, none of them is left.
+
+    A process that dies leaves its share undone; whoever started the crew looks what is missing.
+
+    Args:
+        errand: what they need.
+        shares: the runs of each.
+    """
+
+    def __init__(self, errand: Errand, shares: Sequence[Sequence[Run]]) -> None:
+        self._errand, self._shares = errand, shares
+        self._processes: list[Any] = []
+        self._pipes: list[Pipe] = []
+        self._epochs = 0
+
+    def __enter__(self) -> Self:
+        spawn = multiprocessing.get_context("spawn")
+        try:
+            for share in self._shares:
+                mine, theirs = spawn.Pipe()
+                process = spawn.Process(target=work, args=(theirs, self._errand, list(share)))
+                with theirs, ctrl_c_held_back():
+                    process.start()
+                self._processes.append(process)
+                self._pipes.append(mine)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the crew has trained so far."""
+        self._hear()
+        return self._epochs
+
+    @property
+    def is_working(self) -> bool:
+        """Whether one of them trains still; waits a moment for news."""
+        if self._pipes:
+            wait(self._pipes, POLL_S)
+        self._hear()
+        return bool(self._pipes)
+
+    def _hear(self) -> None:
+        for pipe in list(self._pipes):
+            try:
+                while pipe.poll():
+                    self._epochs += pipe.recv()
+            except (EOFError, OSError):  # it has ended
+                self._pipes.remove(pipe)
+                pipe.close()
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(GRACE_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for pipe in self._pipes:
+            pipe.close()
+
+
+def work(pipe: "Pipe", errand: Errand, runs: Sequence[Run]) -> None:
+    """Train and store runs, and say after every epoch how many lanes it had.
+
+    Args:
+        pipe: to the process that wants them.
+        errand: what is needed.
+        runs: of one length.
+    """
+    # Ctrl-C reaches every process of a terminal: the first one alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # the first process, which does the same, has shown them
+    if sys.stderr is not None:
+        os.dup2(2, 1)  # whatever is printed here: on the standard output only the first process writes
+    from lrsearch.service.retraining import train_share  # here, because they import torch
+    from lrsearch.service.tasks import find_task, load_kinds
+    from lrsearch.storage.database import open_database
+    from lrsearch.training.data import load_data
+    from lrsearch.training.devices import resolve_device
+
+    spec = errand.spec
+    load_kinds(spec, errand.allowed)
+    task = find_task(spec, errand.data_dir, errand.allowed)
+    data = load_data(task, spec.batch_size or task.batch_size, resolve_device(spec.run.device))
+    with open_database(errand.url) as database, share_of_cores(errand.processes), suppress(BrokenPipeError):
+        for trained in train_share(database, errand.study_uuid, spec, (task, data), runs):
+            pipe.send(trained)
