@@ -82,12 +82,10 @@ def audit_table(spec: StudySpec, trials: Sequence[TrialRecord], audit: Audit) ->
 def audit_sentence(table: AuditTable) -> str:
     """Return what an audit says in plain words."""
     every = table.rows[-1]
-    trials = f"{every.sampled} of {every.stopped} stopped trials"
     would = f"{every.best} of them would have been among the best {table.places}"
-    if not math.isfinite(table.best_value):
-        return f"Of {trials} that were trained to their end, {would}."
-    better = "and one would have been the best" if table.lowest < table.best_value else "and none the best"
-    return f"Of {trials} that were trained to their end, {would}, {better}."
+    if math.isfinite(table.best_value):
+        would += ", and one the best" if table.lowest < table.best_value else ", and none the best"
+    return f"{every.sampled} of {every.stopped} stopped trials were trained to their end: {would}."
 
 
 def _known(kinds: dict[int, str]) -> list[str]:

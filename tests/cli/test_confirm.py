@@ -1,0 +1,68 @@
+"""``lrsearch confirm`` and ``audit``: what they print, and what they refuse."""
+
+import pytest
+
+from lrsearch.storage.database import open_database
+from tests.cli.commands import lrsearch, refused, succeed
+
+SPACE = "lr = { low = 0.01, high = 0.5, log = true }\nkinds = ['constant', 'LinearLR']"
+
+
+@pytest.fixture
+def searched(study_file):
+    """Search the digits a little, and return the study's name."""
+    succeed("optimize", study_file(space=SPACE, trials=4, epochs=2), "--quiet")
+    return "s"
+
+
+def test_a_confirmation_prints_its_verdict_first(searched):
+    """Then the table of candidates, what they are, how it was done, and what to doubt, with commands."""
+    outcome = succeed("confirm", searched, "--top", "2", "--seeds", "4", "--workers", "1")
+    lines = outcome.out.splitlines()
+    assert "On 2 fresh seeds that did not select it, its validation loss is " in lines[0]
+    assert lines[2].split()[:3] == ["candidate", "validation", "loss"]
+    assert sum(line.startswith("trial ") for line in lines) == 4
+    assert "test accuracy (95%)" in lines[2]
+    assert any(line.startswith("seeds     1 to 4, none of them the search's") for line in lines)
+    assert any("lrsearch extend s --trials +10" in line for line in lines)
+    assert outcome.err == ""
+
+
+def test_a_confirmation_is_shown_again_without_training(searched):
+    """The same words."""
+    first = succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1").out
+    assert succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1").out == first
+
+
+def test_an_audit_prints_what_the_pruner_has_lost(study_file):
+    """A sentence, and a row for each schedule kind."""
+    path = study_file(space=SPACE, trials=12, epochs=4, pruner="asha")
+    succeed("optimize", path, "--quiet")
+    lines = succeed("audit", "s", "--sample", "2", "--workers", "1").out.splitlines()
+    assert lines[0].startswith("2 of ")
+    assert "stopped trials were trained to their end: " in lines[0]
+    assert lines[-1].split()[0] == "all"
+
+
+@pytest.mark.parametrize("verb", ["confirm", "audit"])
+def test_what_cannot_be_trained_again_is_refused(verb, finished, tmp_path):
+    """An unknown study, one that a script trains, one whose task is code that nobody allowed."""
+    assert "Did you mean 'fin ished'?" in refused(verb, "finished")
+    assert f"--{'seeds' if verb == 'confirm' else 'sample'}" in refused(
+        verb, finished, "--seeds" if verb == "confirm" else "--sample", "0"
+    )
+    text = 'name = "mine"\ntask = "external"\ntrials = 1\nepochs = 1\n'
+    (tmp_path / "mine.toml").write_text(text)
+    with open_database() as database:
+        from lrsearch.service.studies import open_study, resolved
+        from lrsearch.spec import read_spec
+
+        open_study(database, resolved(read_spec(tmp_path / "mine.toml")))
+    assert "a script of yours" in refused(verb, "mine")
+
+
+def test_without_a_database_nothing_is_confirmed(tmp_path):
+    """Nor is one made."""
+    (tmp_path / "lrsearch.db").unlink()
+    assert lrsearch("confirm", "s").code == 2
+    assert not (tmp_path / "lrsearch.db").exists()

@@ -1,0 +1,140 @@
+"""What a confirmation says, against SciPy's tests and worked examples."""
+
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, ttest_1samp, ttest_rel
+
+from lrsearch.review.verdict import estimate, holm, p_text, paired_p, verdict
+from tests.review.confirmations import confirmation
+
+LOSSES = st.lists(st.floats(0.01, 10), min_size=2, max_size=20)
+INF = math.inf
+CLEAR = [0.50, 0.52, 0.51, 0.50, 0.53, 0.51]
+WORSE = [0.60, 0.62, 0.615, 0.60, 0.63, 0.61]
+NOISY = [0.51, 0.50, 0.53, 0.49, 0.55, 0.50]
+
+
+@given(LOSSES)
+def test_an_interval_is_that_of_students_t(values):
+    """As SciPy computes it."""
+    assume(max(values) - min(values) > 1e-6)
+    found, expected = estimate(values), ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
+    assert found.runs == len(values)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=2, max_size=20))
+def test_a_p_value_is_that_of_the_paired_t_test(pairs):
+    """As SciPy computes it."""
+    differences = [one - other for one, other in pairs]
+    assume(max(differences) - min(differences) > 1e-6)
+    assert paired_p(differences) == pytest.approx(ttest_rel(*zip(*pairs, strict=True)).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize(("difference", "p"), [(0.0, 1.0), (0.1, 0.0)])
+def test_runs_that_do_not_depend_on_the_seed_leave_nothing_to_chance(difference, p):
+    """A difference that is the same under every seed is certain; none at all is none."""
+    assert paired_p([difference] * 3) == pytest.approx(p, abs=1e-12)
+
+
+def test_holms_correction_is_the_published_one():
+    """Step-down: the smallest p is multiplied by their number, the next by one less; never falling."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holms_correction_lies_between_none_and_bonferronis(p_values):
+    """And above that of Benjamini and Hochberg, which controls less."""
+    found = holm(p_values)
+    discovery = false_discovery_control(p_values)
+    for corrected, p, weaker in zip(found, p_values, discovery, strict=True):
+        assert p <= corrected <= min(1.0, len(p_values) * p) + 1e-12
+        assert corrected >= weaker - 1e-12
+
+
+def test_the_first_half_of_the_seeds_selects_and_the_other_half_reports():
+    """A candidate that is lucky on the selecting seeds wins, and its report shows the luck."""
+    found = verdict(confirmation({"trial 1": [0.1, 0.1, 0.9, 0.8], "trial 2": [0.5, 0.5, 0.5, 0.5]}))
+    assert found.winner.candidate.name == "trial 1"
+    assert found.winner.valid_loss.mean == pytest.approx(0.85)
+    assert found.winner.valid_loss.runs == 2
+    assert found.winner.test["loss"].mean == pytest.approx(1.35)
+
+
+def test_how_far_the_search_was_too_good_is_told_of_the_winner():
+    """Its loss on the reporting seeds minus what the search had found."""
+    found = verdict(confirmation({"trial 1": CLEAR, "the recipe": WORSE}, found={"trial 1": 0.45}))
+    assert found.optimism.mean == pytest.approx(sum(CLEAR[3:]) / 3 - 0.45)
+
+
+def test_a_trial_that_beats_every_baseline_is_recommended():
+    """With the nearest baseline, its difference and p-value."""
+    found = verdict(confirmation({"trial 7": CLEAR, "the recipe": WORSE, "another": [x + 1 for x in WORSE]}))
+    assert found.sentence.startswith("Use trial 7. On 3 fresh seeds that did not select it, ")
+    assert (
+        "lower than that of every baseline; the nearest, the recipe, is 0.1 higher (95%: " in found.sentence
+    )
+    assert found.standings[1].comparison.is_shown
+
+
+def test_a_difference_within_the_noise_is_none():
+    """And the verdict says so instead of naming a winner."""
+    found = verdict(confirmation({"trial 7": CLEAR, "the recipe": NOISY}))
+    assert found.sentence.startswith("No difference shown: trial 7 was best on the seeds that select it.")
+    assert found.sentence.endswith("On this evidence the baseline will do as well.")
+    assert not found.standings[1].comparison.is_shown
+
+
+def test_a_baseline_that_is_better_is_recommended():
+    """The search has then found nothing."""
+    found = verdict(confirmation({"trial 7": WORSE, "the recipe": CLEAR}))
+    assert found.winner.candidate.trial is None
+    assert found.sentence.startswith("The search found nothing better than a baseline: use the recipe.")
+    assert "the best trial, trial 7, is 0.1 higher" in found.sentence
+    assert found.optimism is None
+
+
+def test_a_run_that_diverged_costs_the_first_place():
+    """On a selecting seed; on a reporting seed it leaves the candidate without an estimate."""
+    found = verdict(
+        confirmation({"trial 1": [INF, *CLEAR[1:]], "trial 2": WORSE, "recipe": [*WORSE[:5], INF]})
+    )
+    assert [each.candidate.name for each in found.standings] == ["trial 2", "recipe", "trial 1"]
+    assert [each.lost for each in found.standings] == [0, 1, 1]
+    assert found.standings[1].valid_loss is None
+    assert found.standings[1].comparison is None
+    assert "every baseline: recipe diverged or failed" in found.sentence.replace(
+        "the baseline", "every baseline"
+    )
+
+
+def test_a_winner_that_diverged_later_is_not_recommended():
+    """It was best where it was selected, and is not safe."""
+    found = verdict(confirmation({"trial 1": [*CLEAR[:5], INF], "recipe": WORSE}))
+    assert found.winner.candidate.name == "trial 1"
+    assert "a smaller learning rate would be safer" in found.sentence
+    assert found.standings[1].comparison is None
+
+
+def test_without_a_whole_run_nothing_is_recommended():
+    """All candidates have diverged on a selecting seed."""
+    found = verdict(confirmation({"trial 1": [INF] * 4, "recipe": [INF, 1.0, 1.0, 1.0]}))
+    assert found.winner is None
+    assert found.sentence.startswith("Nothing can be recommended: ")
+
+
+def test_a_task_without_a_test_split_has_no_test_figures():
+    """And is confirmed all the same."""
+    found = verdict(confirmation({"trial 1": CLEAR, "recipe": WORSE}, test=False))
+    assert found.winner.test == {}
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0002, "p < 0.001"), (0.0134, "p = 0.013"), (1.0, "p = 1")])
+def test_p_values_are_written_in_two_digits(p, text):
+    """Small ones as an upper limit."""
+    assert p_text(p) == text

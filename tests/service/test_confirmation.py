@@ -1,0 +1,229 @@
+"""Confirmations and audits of real searches on the digits: what is trained, stored, and gone on with."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from lrsearch.errors import SpecError
+from lrsearch.retrainings import Run
+from lrsearch.review.verdict import verdict
+from lrsearch.schedules import Hyperparameters
+from lrsearch.service import retraining_crew
+from lrsearch.service.audit import audit
+from lrsearch.service.confirmation import ConfirmationPlan, best_trials, confirm, fresh_seeds
+from lrsearch.service.optimize import load_onto_device, prepare
+from lrsearch.service.retraining import Workshop
+from lrsearch.service.studies import open_study, resolved, stored_spec
+from lrsearch.spec import spec_from
+from lrsearch.storage.database import open_database
+from lrsearch.storage.retrainings import latest_audit, latest_confirmation
+from lrsearch.storage.studies import find_study
+from lrsearch.storage.trials import trial_records
+from lrsearch.tasks.catalogue import load_task
+
+PLAN = ConfirmationPlan(top=2, seeds=4)
+EPOCHS = 3
+
+
+@pytest.fixture
+def database(created_sqlite_url):
+    """An open SQLite database with tables."""
+    with open_database(created_sqlite_url) as opened:
+        yield opened
+
+
+def searched(database, task, name="s", trials=6, workers=1, **changes):
+    """Run a search of the digits, and return where its runs are trained."""
+    content = {
+        "name": name,
+        "task": "digits-mlp",
+        "trials": trials,
+        "epochs": EPOCHS,
+        "sampler": "random",
+        "pruner": "none",
+        "first_trials": False,
+        "space": {"lr": {"low": 0.01, "high": 0.5, "log": True}, "kinds": ["constant", "LinearLR"]},
+        "run": {"workers": workers, "device": "cpu"},
+    }
+    spec = resolved(spec_from({**content, **changes}, "test"))
+    data = load_onto_device(spec, task)
+    search = prepare(database, spec, task, data, lambda: open_study(database, spec))
+    list(search.run())
+    record = find_study(database, name)
+    return Workshop(
+        database, record.uuid, stored_spec(record, {"run.workers": workers, "run.device": "cpu"}), task, data
+    )
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """Scikit-learn's digits with a small perceptron."""
+    return load_task("digits-mlp", tmp_path_factory.mktemp("data"))
+
+
+def test_a_confirmation_trains_the_best_trials_and_three_baselines_on_fresh_seeds(database, task):
+    """Each on each seed, with the test split read at the end; and stores all of it."""
+    workshop = searched(database, task)
+    progress = list(confirm(workshop, PLAN))
+    found = latest_confirmation(database, workshop.study_uuid)
+    ranked = sorted(trial_records(database, find_study(database, "s")), key=lambda each: each.value)
+    assert [each.trial for each in found.candidates] == [ranked[0].number, ranked[1].number, None, None, None]
+    assert [each.search_value for each in found.candidates[:2]] == [ranked[0].value, ranked[1].value]
+    recipe, decay, cycle = (each.name for each in found.candidates[2:])
+    assert recipe == "the tutorial's recipe"
+    assert decay.startswith("linear decay from a tuned ")
+    assert cycle.startswith("one cycle up to the range test's ")
+    assert found.seeds == (1, 2, 3, 4)
+    assert all(len(runs) == 4 and all(run.test for run in runs) for runs in found.runs.values())
+    assert [(each.stage, each.epochs) for each in progress][-1] == ("5 candidates on 4 seeds", 20 * EPOCHS)
+    assert progress[-1].of == 20 * EPOCHS
+    assert verdict(found).winner is not None
+
+
+def test_the_baseline_is_tuned_as_long_as_a_schedule_kind_was_searched(database, task):
+    """Six trials of three epochs over two kinds are nine epochs: three runs, under the study's seed."""
+    workshop = searched(database, task)
+    progress = list(confirm(workshop, PLAN))
+    tuning = [each for each in progress if each.stage.startswith("tuning")]
+    assert sum(each.of for each in tuning if each.epochs == each.of) == 3 * EPOCHS
+    assert (
+        "linear decay was tuned with 3 runs of 3 epochs"
+        in latest_confirmation(database, workshop.study_uuid).notes[0]
+    )
+
+
+def test_the_same_confirmation_again_trains_nothing(database, task):
+    """And a larger one trains what is missing alone."""
+    workshop = searched(database, task)
+    list(confirm(workshop, PLAN))
+    first = latest_confirmation(database, workshop.study_uuid)
+    assert list(confirm(workshop, PLAN)) == []
+    assert latest_confirmation(database, workshop.study_uuid).runs == first.runs
+    more = list(confirm(workshop, replace(PLAN, seeds=5)))
+    assert more[-1].of == 5 * EPOCHS
+
+
+def test_a_confirmation_that_is_stopped_goes_on_where_it_was(database, task):
+    """What had ended is kept; nothing is confirmed before all of it is there."""
+    workshop = searched(database, task, run={"workers": 1, "device": "cpu", "lanes": 2})
+    workshop = replace(workshop, spec=workshop.spec.replace(run={"workers": 1, "device": "cpu", "lanes": 2}))
+    asked = []
+
+    def stop_requested():
+        asked.append(len(asked))
+        return len(asked) > 12
+
+    before = list(confirm(workshop, PLAN, stop_requested))
+    assert latest_confirmation(database, workshop.study_uuid) is None
+    after = list(confirm(workshop, PLAN))
+    assert latest_confirmation(database, workshop.study_uuid) is not None
+    whole = 3 * EPOCHS + 20 * EPOCHS
+    assert before[-1].of > 0
+    assert sum(each.of for each in after if each.epochs == each.of) < whole
+
+
+def test_two_processes_find_what_one_finds(database, task):
+    """The runs of each depend on nothing but themselves."""
+    alone = searched(database, task)
+    list(confirm(alone, PLAN))
+    together = searched(database, task, name="t")
+    spec = together.spec.replace(run={"workers": 2, "device": "cpu"})
+    list(confirm(replace(together, spec=spec), PLAN))
+    one, two = (latest_confirmation(database, each.study_uuid) for each in (alone, together))
+    assert one.candidates == two.candidates
+    for name, runs in one.runs.items():
+        expected = [run.value for run in runs]
+        assert [run.value for run in two.runs[name]] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_process_that_dies_leaves_its_share_to_the_first(database, task, monkeypatch):
+    """And nothing is missing in the end."""
+    workshop = searched(database, task)
+    workshop = replace(workshop, spec=workshop.spec.replace(run={"workers": 2, "device": "cpu"}))
+    begin = retraining_crew.Crew.__enter__
+
+    def kill(crew):
+        begin(crew)
+        for process in crew._processes:
+            os.kill(process.pid, signal.SIGKILL)
+        return crew
+
+    monkeypatch.setattr(retraining_crew.Crew, "__enter__", kill)
+    runs = [Run(Hyperparameters(0.1).to_point(), seed, 2) for seed in range(8)]
+    progress = list(workshop.train(runs, "test"))
+    assert progress[-1].epochs == 16
+    assert workshop.missing(runs) == []
+
+
+def test_fresh_seeds_are_not_the_searchs(database, task):
+    """They follow it, and wrap around at the largest."""
+    spec = searched(database, task).spec
+    assert fresh_seeds(spec, 3) == [1, 2, 3]
+    assert fresh_seeds(spec.replace(seed=2**32 - 2), 3) == [2**32 - 1, 0, 1]
+
+
+def test_a_repeated_trial_is_confirmed_once(database, task):
+    """Trials with the same learning rates are one candidate."""
+    space = {"lr": [0.1, 0.2], "kinds": ["constant"], "warmup_fraction": 0.0}
+    workshop = searched(database, task, trials=6, space=space)
+    assert len(best_trials(workshop, 5)) == 2
+
+
+def test_a_study_without_a_complete_trial_has_nothing_to_confirm(database, task):
+    """All diverged."""
+    workshop = searched(database, task, trials=2, space={"lr": 1e6, "kinds": ["constant"]})
+    with pytest.raises(SpecError, match="no complete trial yet"):
+        list(confirm(workshop, PLAN))
+
+
+def test_an_optimizer_without_the_tutorials_recipe_has_its_own_default(database, task):
+    """Adam at PyTorch's 0.001."""
+    workshop = searched(
+        database, task, optimizer={"name": "Adam"}, space={"lr": [1e-3, 1e-2], "kinds": ["LinearLR"]}
+    )
+    list(confirm(workshop, PLAN))
+    names = [each.name for each in latest_confirmation(database, workshop.study_uuid).candidates]
+    assert "PyTorch's default lr 0.001, constant" in names
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [("top", 0, 1), ("seeds", 3, 4), ("epochs", 0, 1)])
+def test_a_plan_that_shows_nothing_is_refused(name, value, least):
+    """With the smallest number that does."""
+    with pytest.raises(SpecError, match=f"--{name} .* at least {least}, but got {value}"):
+        ConfirmationPlan(**{name: value})
+
+
+def test_an_audit_trains_stopped_trials_to_their_end(database, task):
+    """Under the study's seed: the first epochs are those that the search has seen."""
+    workshop = searched(database, task, trials=16, pruner="asha", epochs=4)
+    list(audit(workshop, 3))
+    found = latest_audit(database, workshop.study_uuid)
+    records = {each.number: each for each in trial_records(database, find_study(database, "s"))}
+    stopped = [number for number, each in records.items() if each.state == "PRUNED" and not each.diverged]
+    assert found.stopped == tuple(stopped)
+    assert len(found.runs) == 3
+    for number, run in found.runs.items():
+        assert len(run.valid_losses) == 4
+        assert run.valid_losses[records[number].epochs - 1] == pytest.approx(records[number].value, rel=1e-3)
+
+
+def test_a_larger_audit_holds_the_smaller_one(database, task):
+    """So that nothing is trained twice."""
+    workshop = searched(database, task, trials=16, pruner="asha", epochs=4)
+    list(audit(workshop, 2))
+    small = latest_audit(database, workshop.study_uuid)
+    (*_rest, last) = audit(workshop, 4)
+    large = latest_audit(database, workshop.study_uuid)
+    assert small.runs.items() <= large.runs.items()
+    assert last.of == 2 * 4
+
+
+def test_without_a_stopped_trial_there_is_nothing_to_audit(database, task):
+    """Nor with an empty sample."""
+    workshop = searched(database, task, trials=2)
+    with pytest.raises(SpecError, match="stopped no trial"):
+        list(audit(workshop, 3))
+    with pytest.raises(SpecError, match="--sample of an audit must be at least 1, but got 0"):
+        list(audit(workshop, 0))
