@@ -91,6 +91,18 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
 
 
+def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, capsys):
+    """In their order, on the bundled digits, on one database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "confirmation.md", "lrsearch"):
+        run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    assert "On 3 fresh seeds that did not select it, its validation loss is " in printed
+    assert "6 of " in printed
+    assert "stopped trials were trained to their end: " in printed
+
+
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):
     """Its files are written, its Python and its commands run, in order, each on what came before."""
     page = (ROOT / "docs" / "your-own-model.md").read_text()

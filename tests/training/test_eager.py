@@ -55,6 +55,18 @@ def run(array, points):
     return curves
 
 
+def test_a_lane_under_a_seed_of_its_own_is_that_of_an_array_of_this_seed(task, data):
+    """Weights and order of batches are the seed's; the others are the array's."""
+    point = Hyperparameters(0.1)
+    other = run(make_array(task, data, seed=5), [point])[0]
+    array = make_array(task, data)
+    array.start(0, point)
+    array.start(1, point, seed=5)
+    results = [array.run_epoch() for _epoch in range(EPOCHS)]
+    assert losses([epoch[1] for epoch in results]) == losses(other)
+    assert losses([epoch[0] for epoch in results]) != losses(other)
+
+
 def losses(results):
     """Return what an independent lane must reproduce exactly."""
     return [(r.epoch, r.train_loss, r.valid_loss, dict(r.metrics), r.lr) for r in results]
