@@ -288,7 +288,7 @@ def _difference(standing: Standing) -> str:
         span = f"95%: {number(found.difference.low)} to {number(found.difference.high)}"
     else:
         span = f"95%: {number(low)} to {number(high)}"
-    return f"{number(abs(mean))} {'higher' if mean >= 0 else 'lower'} ({span}, {p_text(found.p)})"
+    return f"{number(abs(mean))} {'higher' if mean >= 0 else 'lower'} ({span}; corrected {p_text(found.p)})"
 
 
 def _names(standings: Sequence[Standing]) -> str:

@@ -1,7 +1,8 @@
 """Well-known configurations that a search must beat before it is worth its cost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lrsearch.optimizers import optimizer_named
@@ -45,13 +46,18 @@ def linear_decay(spec: StudySpec, lr: float) -> Hyperparameters:
     return _point(spec, lr, "LinearLR", knobs, WARMUP_FRACTION, momentum=USUAL_MOMENTUM)
 
 
-def one_cycle(spec: StudySpec, lr: float) -> Hyperparameters:
+def one_cycle(spec: StudySpec, lr: float, optimizer: Mapping[str, Scalar]) -> Hyperparameters:
     """Return one cycle as PyTorch's ``OneCycleLR`` has it by default, up to a learning rate.
 
     Source: arXiv 1708.07120.
+
+    Args:
+        spec: resolved.
+        lr: peak, as a range test suggests it.
+        optimizer: the optimizer's values in that test, without which its suggestion means nothing.
     """
     knobs = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4}
-    return _point(spec, lr, "OneCycleLR", knobs, momentum=USUAL_MOMENTUM)
+    return replace(_point(spec, lr, "OneCycleLR", knobs), optimizer=dict(optimizer))
 
 
 def spread_rates(spec: StudySpec, count: int) -> list[float]:

@@ -95,7 +95,8 @@ def one_cycle(workshop: Workshop) -> Baseline:
     valley = next((rule.lr for rule in suggestions(test).rules if rule.rule == VALLEY), None)
     if valley is None:
         return Baseline(None, "one cycle is left out: the range test found no valley")
-    return _baseline(f"one cycle up to the range test's {valley:.2g}", baselines.one_cycle(spec, valley))
+    point = baselines.one_cycle(spec, valley, test.settings["optimizer_knobs"])
+    return _baseline(f"one cycle up to the range test's {valley:.2g}", point)
 
 
 def _tried(

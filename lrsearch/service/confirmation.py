@@ -55,12 +55,15 @@ def confirm(
         SpecError: if no trial of the study is complete.
     """
     spec = workshop.spec
-    trials = best_trials(workshop, plan.top)
+    ranked = ranked_trials(workshop)
     linear_decay = yield from tuned_linear_decay(workshop, stop_requested)
     if linear_decay is None:
         return
     found: list[Baseline] = [recipe(spec), linear_decay, one_cycle(workshop)]
-    candidates = [*trials, *(each.candidate for each in found if each.candidate is not None)]
+    baselines = [each.candidate for each in found if each.candidate is not None]
+    known = [each.point for each in baselines]
+    trials = [each for each in ranked if each.point not in known]  # a first trial may be a baseline itself
+    candidates = [*trials[: plan.top], *baselines]
     seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
     runs = [Run(each.point, seed, epochs, test=True) for seed in seeds for each in candidates]
     yield from workshop.train(runs, f"{len(candidates)} candidates on {len(seeds)} seeds", stop_requested)
@@ -74,8 +77,8 @@ def fresh_seeds(spec: StudySpec, count: int) -> list[int]:
     return [(spec.seed + 1 + place) % 2**32 for place in range(count)]
 
 
-def best_trials(workshop: Workshop, count: int) -> list[Candidate]:
-    """Return the best complete trials of a study as candidates, the best first; repeated ones once.
+def ranked_trials(workshop: Workshop) -> list[Candidate]:
+    """Return the complete trials of a study as candidates, the best first; repeated ones once.
 
     Raises:
         SpecError: if there is none.
@@ -92,7 +95,7 @@ def best_trials(workshop: Workshop, count: int) -> list[Candidate]:
             f"see it: lrsearch show {shlex.quote(name)}"
         )
     ranked = sorted(complete, key=lambda each: (each.value or 0.0, each.number))
-    return [_candidate(workshop.spec, each) for each in ranked[:count]]
+    return [_candidate(workshop.spec, each) for each in ranked]
 
 
 def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:

@@ -12,7 +12,7 @@ from lrsearch.review.verdict import verdict
 from lrsearch.schedules import Hyperparameters
 from lrsearch.service import retraining_crew
 from lrsearch.service.audit import audit
-from lrsearch.service.confirmation import ConfirmationPlan, best_trials, confirm, fresh_seeds
+from lrsearch.service.confirmation import ConfirmationPlan, confirm, fresh_seeds, ranked_trials
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.retraining import Workshop
 from lrsearch.service.studies import open_study, resolved, stored_spec
@@ -168,7 +168,29 @@ def test_a_repeated_trial_is_confirmed_once(database, task):
     """Trials with the same learning rates are one candidate."""
     space = {"lr": [0.1, 0.2], "kinds": ["constant"], "warmup_fraction": 0.0}
     workshop = searched(database, task, trials=6, space=space)
-    assert len(best_trials(workshop, 5)) == 2
+    assert len(ranked_trials(workshop)) == 2
+
+
+def test_a_trial_that_is_a_baseline_takes_part_as_that(database, task):
+    """A study's first trial may be the tutorial's recipe: it is trained and compared once."""
+    space = {"kinds": ["ReduceLROnPlateau", "LinearLR"], "warmup_fraction": {"low": 0.0, "high": 0.2}}
+    knobs = {"ReduceLROnPlateau": {"factor": 0.1, "patience": 0}}
+    workshop = searched(database, task, trials=3, first_trials=True, space={**space, **knobs})
+    list(confirm(workshop, ConfirmationPlan(top=3, seeds=4)))
+    found = latest_confirmation(database, workshop.study_uuid).candidates
+    assert len({str(each.point) for each in found}) == len(found)
+    assert "the tutorial's recipe" in {each.name for each in found}
+    assert 0 not in {each.trial for each in found}
+
+
+def test_one_cycle_is_trained_as_its_range_test_was(database, task):
+    """Its rate was found with these values of the optimizer."""
+    momentum = {"momentum": {"low": 0.0, "high": 0.9}}
+    workshop = searched(database, task, trials=2, optimizer=momentum)
+    list(confirm(workshop, PLAN))
+    cycle = latest_confirmation(database, workshop.study_uuid).candidates[-1]
+    assert cycle.point["kind"] == "OneCycleLR"
+    assert cycle.point["momentum"] == 0.45
 
 
 def test_a_study_without_a_complete_trial_has_nothing_to_confirm(database, task):
