@@ -104,14 +104,13 @@ def _train(pipe: "Pipe", errand: Errand) -> None:
 
 def _prepared(errand: Errand) -> "tuple[Task, TrainingData]":
     """Return the task and its data on the device; the first process has tried an update with them."""
+    from lrsearch.service.optimize import training_data
     from lrsearch.service.tasks import find_task, load_kinds
-    from lrsearch.training.data import load_data
-    from lrsearch.training.devices import resolve_device
 
     spec = errand.spec
     load_kinds(spec, errand.allowed)
     task = find_task(spec, errand.data_dir, errand.allowed)
-    return task, load_data(task, spec.batch_size or task.batch_size, resolve_device(spec.run.device))
+    return task, training_data(spec, task)
 
 
 def _received(pipe: "Pipe") -> "OpenStudy":

@@ -17,7 +17,7 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, optuna_study_id, study_attributes
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
-from lrsearch.training.devices import resolve_device
+from lrsearch.training.devices import allow_tf32, resolve_device
 from lrsearch.training.rehearsal import rehearse
 from lrsearch.training.trainer import Trainer, TrialSettings, create_trainer
 
@@ -93,9 +93,23 @@ def load_onto_device(spec: StudySpec, task: Task) -> TrainingData:
         DataError: if the data are missing and cannot be fetched.
         TaskError: if the task cannot be trained with.
     """
-    data = load_data(task, spec.batch_size or task.batch_size, resolve_device(spec.run.device))
+    data = training_data(spec, task)
     rehearse(task, data, spec.optimizer.name, middle(spec))
     return data
+
+
+def training_data(spec: StudySpec, task: Task) -> TrainingData:
+    """Return a task's data on the device of a resolved specification, which may use TF32 if that says so.
+
+    Raises:
+        DeviceError: if the device does not exist.
+        DataError: if the data are missing and cannot be fetched.
+        TaskError: if they cannot be read.
+    """
+    device = resolve_device(spec.run.device)
+    if spec.run.tf32:
+        allow_tf32(device)
+    return load_data(task, spec.batch_size or task.batch_size, device)
 
 
 def middle(spec: StudySpec) -> Hyperparameters:

@@ -132,16 +132,15 @@ def work(pipe: "Pipe", errand: Errand, runs: Sequence[Run]) -> None:
     warnings.simplefilter("ignore")  # the first process, which does the same, has shown them
     if sys.stderr is not None:
         os.dup2(2, 1)  # whatever is printed here: on the standard output only the first process writes
-    from lrsearch.service.retraining import train_share  # here, because they import torch
+    from lrsearch.service.optimize import training_data  # here, because they import torch
+    from lrsearch.service.retraining import train_share
     from lrsearch.service.tasks import find_task, load_kinds
     from lrsearch.storage.database import open_database
-    from lrsearch.training.data import load_data
-    from lrsearch.training.devices import resolve_device
 
     spec = errand.spec
     load_kinds(spec, errand.allowed)
     task = find_task(spec, errand.data_dir, errand.allowed)
-    data = load_data(task, spec.batch_size or task.batch_size, resolve_device(spec.run.device))
+    data = training_data(spec, task)
     with open_database(errand.url) as database, share_of_cores(errand.processes), suppress(BrokenPipeError):
         for trained in train_share(database, errand.study_uuid, spec, (task, data), runs):
             pipe.send(trained)

@@ -146,6 +146,7 @@ class RunSpec(_Section):
         workers: processes that train on this machine together, or auto: on a CPU one for each core.
         timeout_s: seconds after which a run stops at the next epoch's end, or None.
         stop_after_no_gain: finished trials without a better one after which the study ends, or None.
+        tf32: whether a GPU may multiply float32 matrices in TF32: faster, and less exact.
     """
 
     device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N")
@@ -161,6 +162,7 @@ class RunSpec(_Section):
     stop_after_no_gain: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="a whole number of at least 1"
     )
+    tf32: bool = Field(default=False, description="true or false")
 
 
 class StudySpec(_Section):

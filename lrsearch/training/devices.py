@@ -31,6 +31,17 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def allow_tf32(device: torch.device) -> None:
+    """Let a GPU multiply float32 matrices in TF32, from now on and in all of this process.
+
+    Products then have 10 bits of mantissa in place of 23, and are several times as fast on GPUs that know it.
+    Elsewhere nothing changes.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+
+
 @contextmanager
 def threads_for(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Train a small model on a CPU with one thread: its operations are too short to share among several."""

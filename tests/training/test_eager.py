@@ -16,7 +16,7 @@ from lrsearch.tasks import load_task
 from lrsearch.tasks.randomness import random_state
 from lrsearch.tasks.task import Split, Splits, Task
 from lrsearch.training.data import ResidentData, epoch_order
-from lrsearch.training.devices import resolve_device, threads_for
+from lrsearch.training.devices import allow_tf32, resolve_device, threads_for
 from lrsearch.training.eager import EagerArray, Models, build_model, share_tensors, validate
 from lrsearch.training.optimizers import build_optimizer
 from tests.tasks.plain import linear_model, mae, regression, regression_data
@@ -426,6 +426,18 @@ def test_a_batch_cannot_exceed_the_training_split(task):
     """The error names the rule and the value."""
     with pytest.raises(SpecError, match="batch_size must be at most the 1199 training examples"):
         ResidentData(task, 5000, CPU)
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "highest"), ("cuda", "high")])
+def test_tf32_is_for_gpus_alone(device, precision):
+    """A flag of PyTorch's, which computes in full precision unless asked."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        allow_tf32(torch.device(device))
+        assert (before[0], torch.get_float32_matmul_precision()) == ("highest", precision)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_a_missing_cuda_device_is_refused_with_the_alternative():
