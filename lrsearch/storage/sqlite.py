@@ -31,6 +31,6 @@ class ReadOnlyConnection(sqlite3.Connection):
         database: path of the file.
     """
 
-    def __init__(self, database: str, *args: Any, **options: Any) -> None:
+    def __init__(self, database: str, **options: Any) -> None:
         # Only a URI takes the mode (https://sqlite.org/uri.html).
-        super().__init__(f"{Path(database).absolute().as_uri()}?mode=ro", *args, uri=True, **options)
+        super().__init__(f"{Path(database).absolute().as_uri()}?mode=ro", uri=True, **options)
