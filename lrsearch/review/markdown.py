@@ -1,13 +1,17 @@
 """Text that users named, made safe for pages that render Markdown and HTML."""
 
 import re
+from string import punctuation
 
-_SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$#!:@]")
+_PUNCTUATION = re.compile(f"[{re.escape(punctuation)}]")
+# What GitHub's flavour of Markdown makes a link of, escaped or not.
+_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 
 
 def escaped(text: str) -> str:
-    """Return a text that Markdown shows as it stands, on one line."""
-    return _SPECIAL.sub(r"\\\g<0>", _in_one_line(text))
+    """Return a text that Markdown shows as it stands, on one line; as code where it holds an address."""
+    line = _in_one_line(text)
+    return code(line) if _ADDRESS.search(line) else _PUNCTUATION.sub(r"\\\g<0>", line)
 
 
 def code(text: str) -> str:

@@ -4,6 +4,7 @@ import errno
 import json
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from socketserver import ThreadingMixIn
@@ -65,8 +66,11 @@ class DashboardServer(ThreadingMixIn, WSGIServer):
 
     def serve_until(self, stop_requested: Callable[[], bool]) -> None:
         """Answer requests until a stop is requested, which is noticed within a fraction of a second."""
-        while not stop_requested():
-            self.handle_request()
+        with warnings.catch_warnings():
+            # What a plot lacks concerns who looks at it, not the terminal.
+            warnings.filterwarnings("ignore", module="optuna")
+            while not stop_requested():
+                self.handle_request()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report an error, unless it is a browser's that did not wait for the answer."""
