@@ -81,7 +81,7 @@ class DashboardServer(ThreadingMixIn, WSGIServer):
 class Guard:
     """A WSGI application before the dashboard's, which has no login and obeys whoever reaches it.
 
-    A page of another site that a browser shows can send requests to this machine: as a form, or under a name of
+    A page of another site in a browser here can send requests to this machine: as a form, or under a name of
     its own that it lets point here (DNS rebinding).
 
     Args:
