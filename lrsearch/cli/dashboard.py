@@ -9,6 +9,8 @@ from lrsearch.cli.parameters import StorageOption, open_existing_storage
 if TYPE_CHECKING:
     from lrsearch.storage.database import Database
 
+RETRY_S = 5.0  # then the page says that it failed, and asks again by itself
+
 _HELP = """Serve Optuna's dashboard on the stored studies until Ctrl-C.
 
 It has no login, so it listens on this machine alone and changes nothing, unless told otherwise.
@@ -49,7 +51,7 @@ def dashboard(
     from lrsearch.service.dashboard import DashboardServer, is_local
 
     with (
-        open_existing_storage(storage, read_only=not writable) as database,
+        open_existing_storage(storage, read_only=not writable, retry_s=RETRY_S) as database,
         stop_on_signal("Closing the dashboard.") as stop_requested,
     ):
         page = _page(database, study)

@@ -114,12 +114,13 @@ def open_storage(option: str | None, *, create: bool = False) -> "Database":
     return open_database(storage_url(option))
 
 
-def open_existing_storage(option: str | None, *, read_only: bool) -> "Database":
+def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float) -> "Database":
     """Open the database that is asked for, whose tables exist, and create nothing.
 
     Args:
         option: the option ``--storage`` as it was given, or None.
         read_only: whether nothing in it can be changed.
+        retry_s: how long a call is repeated while the database is locked or unreachable, in seconds.
 
     Raises:
         DatabaseSetupError: if the database does not exist or cannot be used.
@@ -127,7 +128,7 @@ def open_existing_storage(option: str | None, *, read_only: bool) -> "Database":
     from lrsearch.storage.database import open_existing
 
     _check_exists(option)
-    return open_existing(storage_url(option), read_only=read_only)
+    return open_existing(storage_url(option), read_only=read_only, retry_s=retry_s)
 
 
 def _check_exists(option: str | None) -> None:

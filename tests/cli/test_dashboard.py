@@ -185,6 +185,7 @@ def rename(browser, address):
     browser.get(address)
     seen(browser, "//button[@aria-label='rename study']").click()
     seen(browser, "//*[@role='dialog']//input").send_keys("another name")
+    time.sleep(1)  # the dialogue takes over what was typed after half a second, and shows nothing of it
     seen(browser, "//*[@role='dialog']//button[contains(., 'Rename')]").click()
 
 
