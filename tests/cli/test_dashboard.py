@@ -3,6 +3,8 @@
 import signal
 import socket
 import time
+from contextlib import contextmanager
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import optuna
@@ -13,10 +15,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from lrsearch.review.markdown import code, code_block, escaped
 from lrsearch.review.notes import write_note
+from lrsearch.storage.address import parse_address
 from lrsearch.storage.database import open_database
 from lrsearch.storage.tables import VERSION_TABLE
 from tests.cli.commands import refused, serving
-from tests.fixtures.databases import PASSWORD
 
 WAIT_S = 60
 NOTE = "//p[contains(., 'Written by lrsearch')]/.."
@@ -75,16 +77,40 @@ def test_a_browser_is_opened_on_demand(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_password_is_neither_printed_nor_served(created_postgresql_url):
+def test_a_password_is_neither_printed_nor_served(postgresql_server, created_postgresql_url):
     """Not even when the database is lost while it is shown."""
     url = sa.make_url(created_postgresql_url)
     with serving(LRSEARCH_STORAGE=created_postgresql_url) as server:
         assert f"{url.set(drivername='postgresql')}, read-only" in server.line
-        pages = [urlopen(server.address).read(), urlopen(f"{server.address}../api/studies").read()]
+        studies = server.address.replace("/dashboard/", "/api/studies")
+        pages = [fetched(server.address), fetched(studies)]
+        with connected(postgresql_server) as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false")
+            ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
+            connection.exec_driver_sql(ended)
+        pages += [fetched(server.address), fetched(studies)]
         outcome = server.stopped()
+    assert [status for status, _text in pages] == [200, 200, 500, 500]
     assert outcome.code == 0
-    assert url.password == PASSWORD
-    assert PASSWORD not in outcome.out + outcome.err + b"".join(pages).decode()
+    assert url.password not in outcome.out + outcome.err + "".join(text for _status, text in pages)
+
+
+def fetched(address):
+    """Return status and text of a page."""
+    try:
+        with urlopen(address) as page:
+            return page.status, page.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@contextmanager
+def connected(url):
+    """Give a connection to a server, without transactions."""
+    engine = sa.create_engine(parse_address(url).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
 
 
 def test_a_dashboard_makes_no_database():

@@ -107,7 +107,10 @@ def test_help_needs_no_heavy_library(arguments):
     assert not {"torch", "torchvision", "optuna", "sqlalchemy", "alembic", "sklearn", "scipy"} & modules
 
 
-@pytest.mark.parametrize("arguments", [["tasks"], ["schedules"], ["optimize", "no-such-study"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["tasks"], ["schedules"], ["optimize", "no-such-study"], ["dashboard", "--host", "192.0.2.1"]],
+)
 def test_looking_needs_no_torch(arguments):
     """What trains nothing imports no PyTorch."""
     _code, _out, modules = loaded_by(*arguments)
