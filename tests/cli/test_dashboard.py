@@ -1,15 +1,18 @@
 """``lrsearch dashboard``: serves until it is stopped, writes nothing, tells no secret; seen in a browser."""
 
+import os
 import signal
 import socket
 import time
 from contextlib import contextmanager
+from itertools import count
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna_dashboard import get_note
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -18,7 +21,8 @@ from lrsearch.review.notes import write_note
 from lrsearch.storage.address import parse_address
 from lrsearch.storage.database import open_database
 from lrsearch.storage.tables import VERSION_TABLE
-from tests.cli.commands import refused, serving
+from lrsearch.training.fused.array import FusedArray
+from tests.cli.commands import lrsearch, refused, serving
 
 WAIT_S = 60
 NOTE = "//p[contains(., 'Written by lrsearch')]/.."
@@ -141,6 +145,23 @@ def test_a_port_in_use_is_refused_in_one_line():
         message = refused("dashboard", "--port", other.getsockname()[1])
     assert "--port" in message
     assert len(message.splitlines()) == 1
+
+
+def test_a_run_that_is_interrupted_leaves_a_note(study_file, monkeypatch):
+    """With what has ended until then."""
+    run_epoch, epochs = FusedArray.run_epoch, count(1)
+
+    def interrupted(array):
+        if next(epochs) == 3:  # of the second trial
+            os.kill(os.getpid(), signal.SIGINT)
+        return run_epoch(array)
+
+    monkeypatch.setattr(FusedArray, "run_epoch", interrupted)
+    assert lrsearch("optimize", study_file(trials=3, epochs=2), "--quiet").code == 130
+    with open_database() as database:
+        note = get_note(optuna.load_study(study_name="s", storage=database.optuna_storage))
+    assert "**Best trial: 0**" in note
+    assert "1 of 3 trials have ended: 1 complete." in note
 
 
 # In a browser
