@@ -4,12 +4,14 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from lrsearch.cli import main
 from lrsearch.service.studies import resolved
 from lrsearch.spec import read_spec, spec_from
+from tests.cli.commands import serving
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,10 +26,21 @@ def commands(page: Path, start: str) -> list[str]:
 
 def run(monkeypatch, command: str) -> None:
     """Run a command of lrsearch in this process; anything but success is an error."""
+    if command.startswith("lrsearch dashboard"):
+        visit(command)
+        return
     monkeypatch.setattr("sys.argv", shlex.split(command))
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code in {0, None}, command
+
+
+def visit(command: str) -> None:
+    """Start a dashboard in a process of its own, fetch the page that it names, and stop it."""
+    with serving(*shlex.split(command)[2:], BROWSER="true") as server:
+        with urlopen(server.address) as page:
+            assert b"<title>Optuna Dashboard</title>" in page.read()
+        assert server.stopped().code == 0
 
 
 def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
@@ -78,6 +91,16 @@ def test_the_commands_of_the_range_test_page_run(monkeypatch, tmp_path, capsys):
         run(monkeypatch, line)
     assert (tmp_path / "range-test.html").is_file()
     assert "Study digits-tpe: 20 of 20 trials have ended" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_page_on_the_dashboard_run(monkeypatch, tmp_path):
+    """In their order, on one database; each dashboard serves the page that it names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    lines = commands(ROOT / "docs" / "dashboard.md", "lrsearch")
+    assert len([line for line in lines if line.startswith("lrsearch dashboard")]) == 2
+    for line in lines:
+        run(monkeypatch, line)
 
 
 def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, capsys):

@@ -16,6 +16,7 @@ from lrsearch.api.arguments import as_table, database_at, given, load, stored_na
 from lrsearch.api.result import Result
 from lrsearch.errors import SpecError, StudyStoppedError
 from lrsearch.review.advice import without_complete_trial
+from lrsearch.review.notes import annotate
 from lrsearch.review.wording import number
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
@@ -141,6 +142,7 @@ def _searched(
             workers=supervisor.workers,
         )
         last = _run(supervisor, search, progress=progress)
+    annotate(database, search.study.record, search.study.spec)
     return _result(database, search, last)
 
 

@@ -47,6 +47,7 @@ def confirm(
 
     [b]Example[/]: lrsearch confirm mnist-tpe --seeds 10
     """
+    from lrsearch.review.notes import annotate
     from lrsearch.service.confirmation import ConfirmationPlan
     from lrsearch.service.confirmation import confirm as confirm_study
 
@@ -54,7 +55,9 @@ def confirm(
     with open_storage(storage) as database:
         workshop = _workshop(database, study, tuple(allow_task or ()), data_dir, device, workers)
         _run(lambda stop: confirm_study(workshop, plan, stop))
-        print_confirmation(database, *_stored(database, study))
+        record, stored = _stored(database, study)
+        annotate(database, record, stored)
+        print_confirmation(database, record, stored)
 
 
 def audit(

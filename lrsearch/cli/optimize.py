@@ -121,6 +121,7 @@ def optimize(
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
             print_result(database, spec, last)
+        _annotate(database, search)
     leave(last, spec, storage)
 
 
@@ -177,6 +178,12 @@ def _run(supervisor: "Supervisor", search: "Search", display: "Display") -> "Pro
     if last is None:
         raise RuntimeError("a search yields at least its last progress")
     return last
+
+
+def _annotate(database: "Database", search: "Search") -> None:
+    from lrsearch.review.notes import annotate
+
+    annotate(database, search.study.record, search.study.spec)
 
 
 def _with_range_test(

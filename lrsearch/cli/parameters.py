@@ -107,12 +107,35 @@ def open_storage(option: str | None, *, create: bool = False) -> "Database":
     Raises:
         DatabaseSetupError: if the database cannot be used, or does not exist and shall not be made.
     """
-    from lrsearch.storage.address import DEFAULT_URL, masked
     from lrsearch.storage.database import open_database
 
-    if not create and not storage_exists(option):
+    if not create:
+        _check_exists(option)
+    return open_database(storage_url(option))
+
+
+def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float) -> "Database":
+    """Open the database that is asked for, whose tables exist, and create nothing.
+
+    Args:
+        option: the option ``--storage`` as it was given, or None.
+        read_only: whether nothing in it can be changed.
+        retry_s: how long a call is repeated while the database is locked or unreachable, in seconds.
+
+    Raises:
+        DatabaseSetupError: if the database does not exist or cannot be used.
+    """
+    from lrsearch.storage.database import open_existing
+
+    _check_exists(option)
+    return open_existing(storage_url(option), read_only=read_only, retry_s=retry_s)
+
+
+def _check_exists(option: str | None) -> None:
+    from lrsearch.storage.address import DEFAULT_URL, masked
+
+    if not storage_exists(option):
         missing = masked(storage_url(option) or DEFAULT_URL)
         raise DatabaseSetupError(
             f"there is no database {missing} yet. A search makes it: lrsearch optimize digits-tpe"
         )
-    return open_database(storage_url(option))

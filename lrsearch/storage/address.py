@@ -30,6 +30,7 @@ class StorageAddress:
         backend: ``sqlite`` or ``postgresql``.
         path: the SQLite file, or None.
         secrets: the texts that no message may contain.
+        read_only: whether connections refuse to change anything.
     """
 
     url: str = field(repr=False)
@@ -37,6 +38,7 @@ class StorageAddress:
     backend: str
     path: Path | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    read_only: bool = False
 
     def __str__(self) -> str:
         return self.masked_url
@@ -73,11 +75,13 @@ def parse_address(url: str | None = None) -> StorageAddress:
 
 def engine_options(address: StorageAddress) -> dict[str, Any]:
     """Return the keyword arguments of ``sqlalchemy.create_engine`` for this address."""
+    options: dict[str, Any] = {"pool_pre_ping": True}
     if address.backend == "sqlite":
-        from lrsearch.storage.sqlite import WriteAheadConnection
+        from lrsearch.storage.sqlite import ReadOnlyConnection, WriteAheadConnection
 
+        factory = ReadOnlyConnection if address.read_only else WriteAheadConnection
         # Waiting 5 s for a lock, the driver's default, killed 3 of 4 workers beside one long writer.
-        connect_args: dict[str, Any] = {"timeout": 30.0, "factory": WriteAheadConnection}
+        options["connect_args"] = {"timeout": 30.0, "factory": factory}
     else:
         # A vanished server must become an error within a minute, not after the system's two hours.
         wanted = {
@@ -87,8 +91,9 @@ def engine_options(address: StorageAddress) -> dict[str, Any]:
             "keepalives_count": 3,
         }
         given = make_url(address.url).query
-        connect_args = {name: value for name, value in wanted.items() if name not in given}
-    return {"connect_args": connect_args, "pool_pre_ping": True}
+        options["connect_args"] = {name: value for name, value in wanted.items() if name not in given}
+        options["execution_options"] = {"postgresql_readonly": address.read_only}
+    return options
 
 
 def masked(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
+from lrsearch.errors import DatabaseSetupError
 from lrsearch.storage import migrations
 from lrsearch.storage.address import StorageAddress, parse_address
 from lrsearch.storage.lock import initialisation_lock
@@ -129,6 +130,22 @@ def open_database(url: str | None = None, *, retry_s: float = RETRY_S) -> Databa
         return with_retries(lambda: _open(address, retry_s), address, retry_s, passes=is_busy)
 
 
+def open_existing(url: str | None = None, *, read_only: bool, retry_s: float = RETRY_S) -> Database:
+    """Open a database that has all tables, and create none.
+
+    Args:
+        url: see ``parse_address``.
+        read_only: whether its connections refuse to change anything.
+        retry_s: how long each later call is repeated while the database is locked or unreachable, in seconds.
+
+    Raises:
+        DatabaseSetupError: the database cannot be used as it is; the message says what helps.
+    """
+    address = replace(parse_address(url), read_only=read_only)
+    with explained(address):
+        return with_retries(lambda: _open_existing(address, retry_s), address, retry_s, passes=is_busy)
+
+
 def upgrade_database(url: str | None = None) -> DatabaseStatus:
     """Bring Optuna's tables and ours to the newest revision; create them if there are none.
 
@@ -165,11 +182,24 @@ def _open(address: StorageAddress, retry_s: float) -> Database:
             schema = read_schema(address)
             if not schema.complete:
                 _create(address, schema)
+    return _open_complete(address, read_schema(address), retry_s)
+
+
+def _open_existing(address: StorageAddress, retry_s: float) -> Database:
     schema = read_schema(address)
+    if not schema.complete:
+        raise DatabaseSetupError(
+            f"{address} has no tables of lrsearch yet. Create them: lrsearch db upgrade --storage {address}"
+        )
+    return _open_complete(address, schema, retry_s)
+
+
+def _open_complete(address: StorageAddress, schema: Schema, retry_s: float) -> Database:
     database = _connect(address, retry_s)
     try:
         check_current(schema, database.optuna_storage)
-        database.transaction(_check_writable)
+        if not address.read_only:
+            database.transaction(_check_writable)
     except BaseException:
         database.close()
         raise

@@ -57,8 +57,9 @@ def read_schema(address: StorageAddress) -> Schema:
     if address.path is not None and not (address.path.exists() and address.path.stat().st_size):
         return Schema(frozenset(), None, None)
     options = engine_options(address)
-    # A look must not change the journal mode of a file that may be another program's.
-    options["connect_args"].pop("factory", None)
+    if not address.read_only:
+        # A look must not change the journal mode of a file that may be another program's.
+        options["connect_args"].pop("factory", None)
     engine = sa.create_engine(address.url, poolclass=sa.NullPool, **options)
     with engine.connect() as connection:
         schema = Schema(

@@ -1,6 +1,7 @@
-"""A SQLite connection as several processes need it."""
+"""SQLite connections: as several processes need them, and such as change nothing."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 
@@ -21,3 +22,15 @@ class WriteAheadConnection(sqlite3.Connection):
         except BaseException:
             self.close()
             raise
+
+
+class ReadOnlyConnection(sqlite3.Connection):
+    """A connection that changes nothing, and makes no file where there is none.
+
+    Args:
+        database: path of the file.
+    """
+
+    def __init__(self, database: str, **options: Any) -> None:
+        # Only a URI takes the mode (https://sqlite.org/uri.html).
+        super().__init__(f"{Path(database).absolute().as_uri()}?mode=ro", uri=True, **options)

@@ -1,12 +1,19 @@
-"""Runs the command line in this process, and reads what it printed."""
+"""Runs the command line in this process, or a server in one of its own, and reads what it printed."""
 
 import io
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
 
+import lrsearch as package
 from lrsearch.cli import main
 
 
@@ -82,3 +89,48 @@ def refused(*arguments):
     assert len(outcome.err.splitlines()) <= 8
     assert outcome.out == ""
     return outcome.err.removeprefix("Error: ")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A dashboard that serves in a process of its own.
+
+    Args:
+        process: the process.
+        line: what it printed when it began to serve.
+    """
+
+    process: "subprocess.Popen[str]"
+    line: str
+
+    @property
+    def address(self):
+        """The page that it named."""
+        return re.search(r"http://\S+", self.line)[0]
+
+    def stopped(self, number=signal.SIGINT):
+        """Send it a signal, and return what it left behind."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        return Outcome(self.process.returncode, self.line + out, err)
+
+
+@contextmanager
+def serving(*arguments, **environment) -> Iterator[Server]:
+    """Run ``lrsearch dashboard`` on a free port, whatever port the arguments name.
+
+    Args:
+        arguments: the words after ``lrsearch dashboard``.
+        environment: variables to set.
+    """
+    command = [sys.executable, "-m", "lrsearch", "dashboard", *map(str, arguments), "--port", "0"]
+    variables = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1]), **environment}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield Server(process, line)
+        finally:
+            process.kill()

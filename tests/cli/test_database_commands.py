@@ -28,6 +28,8 @@ COMMANDS = [
     ["extend", "s", "--trials", "+1"],
     ["enqueue", "s", "lr=0.1"],
     ["delete", "s", "--yes"],
+    ["dashboard"],
+    ["dashboard", "--writable"],
     ["db", "upgrade"],
     ["db", "check"],
     ["db", "clean"],

@@ -59,7 +59,7 @@ def loaded_by(*arguments):
 def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
-    looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
+    looking = "studies show best trials curves extend enqueue delete dashboard data tasks schedules db"
     assert set(ROOT.commands) == {*searching.split(), *looking.split()}
     assert {words for words in COMMANDS if len(words) == 2} == {
         ("data", "fetch"),
@@ -96,7 +96,9 @@ def test_every_example_can_be_pasted(words):
         command.make_context(name, arguments, parent=context)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["optimize", "--help"], ["best", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["optimize", "--help"], ["best", "-h"], ["dashboard", "-h"]]
+)
 def test_help_needs_no_heavy_library(arguments):
     """Neither torch nor Optuna nor SQLAlchemy is imported for it."""
     code, out, modules = loaded_by(*arguments)
@@ -105,7 +107,10 @@ def test_help_needs_no_heavy_library(arguments):
     assert not {"torch", "torchvision", "optuna", "sqlalchemy", "alembic", "sklearn", "scipy"} & modules
 
 
-@pytest.mark.parametrize("arguments", [["tasks"], ["schedules"], ["optimize", "no-such-study"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["tasks"], ["schedules"], ["optimize", "no-such-study"], ["dashboard", "--host", "192.0.2.1"]],
+)
 def test_looking_needs_no_torch(arguments):
     """What trains nothing imports no PyTorch."""
     _code, _out, modules = loaded_by(*arguments)

@@ -2,26 +2,36 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.errors import DatabaseSetupError
 from lrsearch.storage import clock, lock, migrations
 from lrsearch.storage.address import parse_address
-from lrsearch.storage.database import Database, check_database, open_database, upgrade_database
+from lrsearch.storage.database import (
+    Database,
+    check_database,
+    open_database,
+    open_existing,
+    upgrade_database,
+)
 from lrsearch.storage.optuna_tables import OPTUNA_TABLES
-from lrsearch.storage.tables import VERSION_TABLE, Base
+from lrsearch.storage.retry import driver_error
+from lrsearch.storage.tables import VERSION_TABLE, Base, StudyRow
 
 NEXT_MIGRATION = '''"""Add a column."""
 
@@ -29,7 +39,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0002"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -302,6 +312,69 @@ def test_a_role_that_may_only_read_is_refused(url_fixture: str, request: pytest.
         _assert_refused(reading.render_as_string(hide_password=False), "permission denied")
 
 
+def test_a_database_opened_for_reading_refuses_every_change(created_url: str) -> None:
+    """Of Optuna's tables and of ours, by whatever way; what is stored is read as ever."""
+    with open_database(created_url) as database:
+        optuna.create_study(study_name="s", storage=database.optuna_storage)
+    with open_existing(created_url, read_only=True) as database:
+        storage = database.optuna_storage
+        changes: list[Callable[[], object]] = [
+            lambda: optuna.create_study(study_name="new", storage=storage),
+            lambda: optuna.delete_study(study_name="s", storage=storage),
+            lambda: storage.set_study_user_attr(storage.get_study_id_from_name("s"), "a", 1),
+            lambda: database.transaction(lambda connection: connection.execute(sa.delete(StudyRow))),
+        ]
+        for change in changes:
+            with pytest.raises((SQLAlchemyError, StorageInternalError)) as refusal:
+                change()
+            assert re.search(r"read-?only", str(driver_error(refusal.value)))
+        assert [study.study_name for study in storage.get_all_studies()] == ["s"]
+        assert storage.get_study_user_attrs(storage.get_study_id_from_name("s")) == {}
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_opening_what_must_exist_creates_nothing(storage_url: str, read_only: bool) -> None:
+    """Neither a file nor tables, not even beside Optuna's; the message has the command that makes them."""
+    with pytest.raises(DatabaseSetupError, match="lrsearch db upgrade --storage"):
+        open_existing(storage_url, read_only=read_only)
+    path = parse_address(storage_url).path
+    assert path is None or not path.exists()
+    optuna.storages.RDBStorage(parse_address(storage_url).url).engine.dispose()
+    with pytest.raises(DatabaseSetupError, match="lrsearch db upgrade --storage"):
+        open_existing(storage_url, read_only=read_only)
+    with _connected(storage_url) as connection:
+        assert set(sa.inspect(connection).get_table_names()) == OPTUNA_TABLES
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_opening_what_must_exist_upgrades_nothing(created_url: str, read_only: bool) -> None:
+    """An older schema is refused with the command that upgrades it."""
+    _stamp(created_url, VERSION_TABLE, "0001")
+    with pytest.raises(DatabaseSetupError, match="lrsearch db upgrade --storage"):
+        open_existing(created_url, read_only=read_only)
+    assert check_database(created_url).revision == "0001"
+
+
+def test_a_file_that_may_only_be_read_can_be_opened_for_it() -> None:
+    """No byte of it changes, whatever its name."""
+    with _as_ordinary_user() as folder:
+        path = folder / "50% of {it} #1.db"
+        open_database(f"sqlite:///{path}").close()
+        path.chmod(0o444)
+        before = path.read_bytes()
+        with open_existing(f"sqlite:///{path}", read_only=True) as database:
+            assert database.optuna_storage.get_all_studies() == []
+        assert path.read_bytes() == before
+
+
+def test_a_role_that_may_only_read_can_open_a_database_for_it(created_postgresql_url: str) -> None:
+    """Nothing is tried that needs more."""
+    with _connected(created_postgresql_url) as connection, _reader(connection) as role:
+        url = sa.make_url(created_postgresql_url).set(username=role, password="sesame")
+        with open_existing(url.render_as_string(hide_password=False), read_only=True) as database:
+            assert database.optuna_storage.get_all_studies() == []
+
+
 def test_no_rendering_of_a_database_shows_its_password(created_postgresql_url: str) -> None:
     """Neither the database, nor its status, nor what they are made of."""
     password = str(sa.make_url(created_postgresql_url).password)
@@ -382,6 +455,7 @@ def _stamp(url: str, table: str, revision: str) -> None:
 
 def _release_second_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = folder / "migrations"
+    migration = NEXT_MIGRATION.format(head=migrations.head_revision())
     shutil.copytree(migrations.script_location(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "9999_add_a_column.py").write_text(NEXT_MIGRATION)
+    (scripts / "versions" / "9999_add_a_column.py").write_text(migration)
     monkeypatch.setattr(migrations, "script_location", lambda: scripts)

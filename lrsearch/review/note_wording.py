@@ -1,0 +1,84 @@
+"""What a study has found, in Markdown: the note on its page in Optuna's dashboard."""
+
+import shlex
+from collections import Counter
+
+from lrsearch.results import Outcome, TrialRecord
+from lrsearch.review.facts import StudyFacts
+from lrsearch.review.markdown import code, code_block, escaped
+from lrsearch.review.verdict import verdict
+from lrsearch.review.wording import described_parts, number, pytorch_lines
+from lrsearch.spec import hyperparameters_by_part
+
+_ENDED = {outcome.value for outcome in Outcome}
+_WORDS = {
+    "COMPLETE": "complete",
+    "PRUNED": "stopped early by the pruner",
+    "DIVERGED": "diverged",
+    "FAIL": "failed",
+}
+
+
+def study_note(facts: StudyFacts) -> str:
+    """Return what a study has found, in Markdown.
+
+    What users name stands in code or is escaped, so that it is neither Markdown nor HTML.
+    """
+    trials = _trials(facts)
+    best = _best(facts)
+    if best is None:
+        return f"No trial is complete yet.\n\n{trials}\n"
+    words = described_parts(hyperparameters_by_part(facts.spec, best.params), facts.spec.optimizer.name)
+    parts = [
+        f"**Best trial: {best.number}**, validation loss {number(best.value)}",
+        code(f"{facts.spec.optimizer.name}, {words}"),
+        _trust(facts),
+        trials,
+        *_pytorch(facts, best),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def complete_trials(facts: StudyFacts) -> list[TrialRecord]:
+    """Return the complete trials with a value, by number."""
+    return [trial for trial in facts.trials if trial.state == "COMPLETE" and trial.value is not None]
+
+
+def _best(facts: StudyFacts) -> TrialRecord | None:
+    return min(complete_trials(facts), key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def _trust(facts: StudyFacts) -> str:
+    """Return how far the best trial can be trusted: what a confirmation says, or that there is none."""
+    if facts.confirmation is not None:
+        return escaped(verdict(facts.confirmation).sentence)
+    command = code(f"lrsearch confirm {shlex.quote(facts.spec.name)}")
+    return f"The best trial is the luckiest run of the search, until {command} confirms it on fresh seeds."
+
+
+def _trials(facts: StudyFacts) -> str:
+    ended = [trial for trial in facts.trials if trial.state in _ENDED]
+    counts = Counter("DIVERGED" if trial.diverged else trial.state for trial in ended)
+    listed = ", ".join(f"{counts[state]} {words}" for state, words in _WORDS.items() if counts[state])
+    sentence = f"{len(ended)} of {facts.spec.trials} trials have ended: {listed or 'none'}."
+    return f"{sentence}{_saved(facts, ended)}"
+
+
+def _saved(facts: StudyFacts, ended: list[TrialRecord]) -> str:
+    pruned = [trial for trial in ended if trial.state == "PRUNED" and not trial.diverged]
+    epochs = facts.spec.epochs
+    if not pruned or epochs is None:
+        return ""
+    saved, whole = sum(epochs - trial.epochs for trial in pruned), epochs * len(ended)
+    return f" Pruning saved {saved} of {whole} epochs ({saved / whole:.0%})."
+
+
+def _pytorch(facts: StudyFacts, best: TrialRecord) -> list[str]:
+    """Return the lines of PyTorch, where the length of an epoch is known and all trains as one."""
+    spec, steps = facts.spec, facts.steps_per_epoch
+    if steps is None or spec.parts is not None:
+        return []
+    epochs = spec.epochs or 1
+    point = hyperparameters_by_part(spec, best.params)[None]
+    lines = pytorch_lines(spec.optimizer.name, point, epochs, steps)
+    return [f"In PyTorch, for {epochs} epochs of {steps} updates:", code_block("python", "\n".join(lines))]
