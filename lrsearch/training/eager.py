@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -175,13 +175,10 @@ def own_copy(task: Task, model: nn.Module) -> nn.Module:
         ) from error
 
 
-@torch.no_grad()
 def validate(
     task: Task, model: nn.Module, data: TrainingData, seed: int
 ) -> tuple[float, Mapping[str, float]]:
     """Return loss and metrics on the validation split, means over all its examples.
-
-    What is random in it is the same in every validation under a seed, so that losses can be compared.
 
     Args:
         task: whose ``validation_step`` gives the figures.
@@ -192,16 +189,37 @@ def validate(
     Raises:
         TaskError: if the figures have no loss, or one is no scalar.
     """
+    means = evaluate(task, model, data.validation(), data.device, seed)
+    return means.pop("loss"), {f"valid_{name}": value for name, value in means.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task, model: nn.Module, batches: Iterable[tuple[Batch, int]], device: torch.device, seed: int
+) -> dict[str, float]:
+    """Return ``loss`` and metrics by name, means over all examples of a split.
+
+    What is random in it is the same in every evaluation under a seed, so that losses can be compared.
+
+    Args:
+        task: whose ``validation_step`` gives the figures.
+        model: on its device; it is left in evaluation mode.
+        batches: of the split, prepared, each with its number of examples; at least one.
+        device: where model and batches lie.
+        seed: the study's.
+
+    Raises:
+        TaskError: if the figures have no loss, or one is no scalar.
+    """
     model.eval()
     sums: dict[str, Tensor] = {}
     total = 0
-    with fixed_randomness(derived_seed(seed, VALIDATION), data.device):
-        for batch, examples in data.validation():
+    with fixed_randomness(derived_seed(seed, VALIDATION), device):
+        for batch, examples in batches:
             for name, value in validation_figures(task, model, batch).items():
                 sums[name] = sums.get(name, 0) + value.cpu().double() * examples
             total += examples
-    means = {name: float(value / total) for name, value in sums.items()}
-    return means.pop("loss"), {f"valid_{name}": value for name, value in means.items()}
+    return {name: float(value / total) for name, value in sums.items()}
 
 
 def validation_figures(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
