@@ -23,8 +23,7 @@ def parameters_line(hyperparameters: Hyperparameters) -> tuple[list[str], str]:
         expression = "[p for p in model.parameters() if p.requires_grad]"
     else:
         expression = "model.parameters()"
-    matching = ["from fnmatch import fnmatchcase"] if any("fnmatchcase" in line for line in lines) else []
-    return matching + lines, expression
+    return lines, expression
 
 
 def has_scales(hyperparameters: Hyperparameters) -> bool:
