@@ -1,7 +1,8 @@
 """Which point of a study to use: the one that was confirmed, else the best complete trial."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.results import TrialRecord
@@ -79,6 +80,33 @@ def trial_winner(
     standings = verdict(confirmation).standings if confirmation is not None else ()
     standing = next((each for each in standings if each.candidate.trial == number), None)
     return _of_trial(spec, trial, standing)
+
+
+def as_values(spec: StudySpec, found: Winner, run: tuple[int, int | None]) -> dict[str, Any]:
+    """Return a winner as plain values, for JSON.
+
+    Args:
+        spec: resolved specification of the study.
+        found: the winner.
+        run: epochs, and updates in an epoch (None where they are not known), that it is for.
+    """
+    reported = found.standing.valid_loss if found.standing is not None else None
+    point = found.hyperparameters
+    return {
+        "study": spec.name,
+        "task": spec.task,
+        "name": found.name,
+        "trial": found.trial,
+        "value": found.value,
+        "confirmed": None if reported is None else asdict(reported),
+        "epochs": run[0],
+        "steps_per_epoch": run[1],
+        "batch_size": spec.batch_size,
+        "seed": spec.seed,
+        "optimizer": spec.optimizer.name,
+        "point": point.to_point(),
+        "frozen": list(point.frozen),
+    }
 
 
 def _confirmed(spec: StudySpec, standing: Standing) -> Winner:
