@@ -53,10 +53,12 @@ _START = '''def check():
         validate={validate},
         report=lambda _line: None,
     )
-    if len(batches.lrs) != UPDATES:
+'''
+
+_COUNT = """    if len(batches.lrs) != UPDATES:
         print(f"{len(batches.lrs)} updates were made, but {UPDATES} were logged.")
         return 1
-'''
+"""
 
 _COMPARE = """    wrong, compared = [], 0
     peak = max(LOGGED.values())
@@ -83,7 +85,7 @@ _COMPARE_GROUPS = """    wrong, compared = [], 0
 _END = """    if wrong or not compared:
         print(*wrong[:5], f"{len(wrong)} of {compared} learning rates differ.", sep="\\n")
         return 1
-    print(f"OK: at {len(LOGGED)} of {UPDATES} updates the learning rates are those that were logged.")
+    print(f"OK: at {len(LOGGED)} of {UPDATES} updates the learning rates are the logged ones.")
     return 0"""
 
 
@@ -100,7 +102,7 @@ def check_lines(loop: Loop, *, grouped: bool, reads_losses: bool) -> list[str]:
         losses="    valid_losses = iter(VALID_LOSSES)\n" if reads_losses else "",
         validate="lambda _model: next(valid_losses, 0.0)" if reads_losses else "lambda _model: 0.0",
     )
-    check = start + (_COMPARE_GROUPS if grouped else _COMPARE) + _END
+    check = start + _COUNT + (_COMPARE_GROUPS if grouped else _COMPARE) + _END
     parts = [_batches(loop), *([_MODEL] if grouped else []), check]
     return "\n\n\n".join(parts).splitlines()
 

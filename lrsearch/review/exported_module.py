@@ -46,6 +46,12 @@ class Export:
     date: str
 
     @property
+    def batch_size(self) -> int | None:
+        """Examples per batch; None where they are unknown, as where epochs have other updates."""
+        same = self.searched is None or self.searched[1] == self.trajectory.steps_per_epoch
+        return self.spec.batch_size if same else None
+
+    @property
     def schedule(self) -> Schedule:
         """The schedule of the run that the module is for."""
         return Schedule(self.winner.hyperparameters, self.trajectory.epochs, self.trajectory.steps_per_epoch)
@@ -60,7 +66,7 @@ def exported_module(export: Export) -> str:
         DOCSTRING,
         "\n".join(_comments(_evidence(export))),
         "\n".join(import_lines(pytorch)),
-        "\n".join(constant_lines(run, export.spec.batch_size)),
+        "\n".join(constant_lines(run, export.batch_size)),
         "\n" + "\n".join(optimizer_lines(pytorch)),
         "\n" + "\n".join(train_lines(pytorch, run.loop, closure=optimizer == "LBFGS")),
         "\n" + "\n".join(check_lines(run.loop, **form)),
@@ -105,7 +111,7 @@ def _findings(spec: StudySpec, found: Winner) -> Iterator[str]:
     value = "" if found.value is None else f" Validation loss in the search: {number(found.value)}."
     name = found.name[:1].upper() + found.name[1:]
     yield f"{name}: {spec.optimizer.name}, {described(found.hyperparameters, spec.optimizer.name)}.{value}"
-    yield _confirmation(spec.name, found)
+    yield from _confirmation(spec.name, found)
 
 
 def _evidence(export: Export) -> Iterator[str]:
@@ -119,16 +125,16 @@ def _evidence(export: Export) -> Iterator[str]:
         yield "The schedule is code of your own: its module must be importable where this file runs."
 
 
-def _confirmation(study: str, found: Winner) -> str:
+def _confirmation(study: str, found: Winner) -> Iterator[str]:
     if found.standing is None:
-        return (
-            "Not confirmed on fresh seeds: the best loss of a search is in part luck. To confirm it: "
-            f"lrsearch confirm {shlex.quote(study)}"
-        )
+        yield "Not confirmed on fresh seeds: the best loss of a search is in part luck. To confirm it:"
+        yield f"lrsearch confirm {shlex.quote(study)}"
+        return
     reported = found.standing.valid_loss
     if reported is None:
-        return "Trained on fresh seeds too, where a run diverged or failed: a smaller lr would be safer."
-    return (
+        yield "Trained on fresh seeds too, where a run diverged or failed: a smaller lr would be safer."
+        return
+    yield (
         f"Validation loss confirmed on {reported.runs} fresh seeds: {interval_text(reported)}, mean and 95% "
         "interval."
     )
@@ -148,8 +154,8 @@ def _provenance(export: Export) -> Iterator[str]:
     if export.searched is None:
         yield (
             "What --check compares with: the learning rates that were read from optimizer.param_groups "
-            f"before updates of a training of {export.winner.name} in plain PyTorch, whose validation loss came "
-            f"to {number(export.trajectory.valid_losses[-1])}."
+            f"before updates of a training of {export.winner.name} in plain PyTorch, which came to the "
+            f"validation loss {number(export.trajectory.valid_losses[-1])}."
         )
         return
     yield (

@@ -44,10 +44,11 @@ def constant_lines(run: Trajectory, batch_size: int | None) -> list[str]:
         run: its length, and what the loop does.
         batch_size: examples per batch of the study; None where it is not known.
     """
-    batches = (
-        "" if batch_size is None else f"  # with batches of {batch_size}; a DataLoader needs drop_last=True"
-    )
-    lines = [f"EPOCHS = {run.epochs}", f"STEPS_PER_EPOCH = {run.steps_per_epoch}{batches}"]
+    batches = "" if batch_size is None else f"with batches of {batch_size}; "
+    lines = [
+        f"EPOCHS = {run.epochs}",
+        f"STEPS_PER_EPOCH = {run.steps_per_epoch}  # {batches}a DataLoader needs drop_last=True",
+    ]
     if run.loop.accumulate > 1:
         lines.append(f"ACCUMULATE = {run.loop.accumulate}  # batches whose mean gradient makes one update")
     return lines

@@ -56,6 +56,8 @@ def proportional_arguments(schedule: Schedule, pytorch: PyTorchScheduler) -> dic
         arguments["base_lr"] = f'[{knobs["base_factor"]!r} * group["lr"] {_EACH}]'
     if pytorch.arguments.get("min_lr"):
         arguments["min_lr"] = f'[{knobs["min_factor"]!r} * group["lr"] {_EACH}]'
+    if pytorch.name == "ReduceLROnPlateau":
+        arguments["eps"] = "0"  # else groups of small rates would leave out cuts that the others make
     return arguments
 
 

@@ -59,8 +59,9 @@ def loaded_by(*arguments):
 def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
+    using = "export train"
     looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
-    assert set(ROOT.commands) == {*searching.split(), *looking.split()}
+    assert set(ROOT.commands) == {*searching.split(), *using.split(), *looking.split()}
     assert {words for words in COMMANDS if len(words) == 2} == {
         ("data", "fetch"),
         ("db", "upgrade"),
@@ -96,7 +97,10 @@ def test_every_example_can_be_pasted(words):
         command.make_context(name, arguments, parent=context)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["optimize", "--help"], ["best", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["optimize", "--help"], ["best", "-h"], ["export", "-h"], ["train", "-h"]],
+)
 def test_help_needs_no_heavy_library(arguments):
     """Neither torch nor Optuna nor SQLAlchemy is imported for it."""
     code, out, modules = loaded_by(*arguments)
