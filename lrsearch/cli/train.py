@@ -58,13 +58,14 @@ def train(
     from lrsearch.service.logged_runs import figures_on_test, logged_run
     from lrsearch.training.weights import weights_bytes
 
-    _check_folder(output, force=force)
+    _check_kept(output, force=force)
     with open_storage(storage) as database:
         chosen = choose(database, study, trial, device)
     refuse_without_task(chosen.spec, "train")
     spec, task, data = chosen.with_data(allow_task or (), data_dir)
     run = logged_run(spec, task, data, chosen.winner.hyperparameters, seed=seed, epochs=epochs)
     weights_bytes(run.model)  # what cannot be stored is refused before it is trained
+    _make(output)
     if run.schedule.epochs != spec.epochs:
         typer.echo(
             f"The search trained {spec.epochs} epochs; that its winner is best for {epochs} is not proven.",
@@ -76,19 +77,27 @@ def train(
     typer.echo(f"Written: {output / WEIGHTS} and {output / HISTORY}")
 
 
-def _check_folder(folder: Path, *, force: bool) -> None:
-    """Make the folder, and refuse to overwrite what is in it.
+def _check_kept(folder: Path, *, force: bool) -> None:
+    """Refuse to overwrite what is in the folder.
 
     Raises:
-        SpecError: if it cannot be made, or one of the files exists.
+        SpecError: if one of the files exists.
+    """
+    for path in (folder / WEIGHTS, folder / HISTORY):
+        if path.exists() and not force:
+            raise SpecError(f"{path} exists and is kept; name another folder, or overwrite it: --force")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder, where it does not exist.
+
+    Raises:
+        SpecError: if it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"the folder {folder} cannot be made: {error.strerror}; name another") from None
-    for path in (folder / WEIGHTS, folder / HISTORY):
-        if path.exists() and not force:
-            raise SpecError(f"{path} exists and is kept; name another folder, or overwrite it: --force")
 
 
 def _write(folder: Path, run: "LoggedRun", results: "list[EpochResult]") -> None:

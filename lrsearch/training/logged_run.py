@@ -89,8 +89,8 @@ class LoggedRun:
             if result.diverged(untrained_loss):
                 raise DivergenceError(
                     f"the training diverged in epoch {epoch + 1} of {self.schedule.epochs}: its validation "
-                    f"loss is {result.valid_loss:.4g}, and was {untrained_loss:.4g} before any update. Try "
-                    "another --seed, or another trial by --trial"
+                    f"loss is {result.valid_loss:.4g}, and was {untrained_loss:.4g} before any update. "
+                    "Another seed or another trial may come to its end"
                 )
 
     def trajectory(self) -> Trajectory:

@@ -1,5 +1,6 @@
 """``lrsearch export``: a module that tests itself, a study file, or JSON; of the winner or of a trial."""
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -179,24 +180,31 @@ def test_a_task_of_your_own_must_be_allowed(tmp_path):
     assert succeed("export", "net").out == text
 
 
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """Return the name of a module of the user's, which can be imported as long as the test runs."""
+    name = f"own_{tmp_path.name}"
+    Path(f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
 @pytest.mark.parametrize(("kind", "warmup"), [("train", 0.4), ("check", 0.0), ("check", 0.4)])
-def test_a_schedule_of_your_own_is_imported_by_the_module(kind, warmup, tmp_path, monkeypatch):
+def test_a_schedule_of_your_own_is_imported_by_the_module(kind, warmup, own_module, tmp_path):
     """With feedback too, under any name; the file says that it needs your code."""
-    Path("net.py").write_text(OWN)
-    reference = f"net.py:{kind}"
+    task, schedule = f"{own_module}.py:task", f"{own_module}.py:{kind}"
     Path("own.toml").write_text(
-        'name = "own"\ntask = "net.py:task"\ntrials = 1\nfirst_trials = false\n'
-        f'[space]\nlr = 0.05\nwarmup_fraction = {warmup}\nkinds = ["{reference}"]\n'
+        f'name = "own"\ntask = "{task}"\ntrials = 1\nfirst_trials = false\n'
+        f'[space]\nlr = 0.05\nwarmup_fraction = {warmup}\nkinds = ["{schedule}"]\n'
     )
-    allowed = ("--allow-task", "net.py:task", "--allow-task", reference)
+    allowed = ("--allow-task", task, "--allow-task", schedule)
     succeed("optimize", "own.toml", *allowed)
     text = succeed("export", "own", *allowed).out
-    assert f"from net import {kind} as own_schedule" in text
+    assert f"from {own_module} import {kind} as own_schedule" in text
     assert "The schedule is code of your own" in text
-    monkeypatch.syspath_prepend(tmp_path)
     passes(text, tmp_path)
-    longer = succeed("export", "own", *allowed, "--epochs", "11").out
-    passes(longer, tmp_path)
+    passes(succeed("export", "own", *allowed, "--epochs", "11").out, tmp_path)
 
 
 def test_a_pending_study_says_what_to_do_first(pending):

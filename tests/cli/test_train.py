@@ -69,6 +69,8 @@ def test_files_that_exist_are_kept(finished):
     assert not Path("kept/weights.safetensors").exists()
     succeed("train", finished, "--output", "kept", "--force")
     assert len(history("kept")) == 2
+    refused("train", "no-such-study", "--output", "unused")
+    assert not Path("unused").exists()
     assert "cannot be made" in refused("train", finished, "--output", "kept/history.csv/below")
 
 
