@@ -116,9 +116,9 @@ def data_lines(run: Trajectory, *, grouped: bool, reads_losses: bool) -> list[st
         reads_losses: whether the schedule reads validation losses.
     """
     if grouped:
-        rates = [f"{update}: ({', '.join(map(_number, lrs))},)," for update, lrs in run.lrs.items()]
+        rates = [f"{update}: {tuple(map(_rounded, lrs))}," for update, lrs in run.lrs.items()]
     else:
-        rates = [f"{update}: {_number(lrs[0])}," for update, lrs in run.lrs.items()]
+        rates = [f"{update}: {_rounded(lrs[0])}," for update, lrs in run.lrs.items()]
     lines = [f"UPDATES = {run.epochs * run.steps_per_epoch}", *_block("LOGGED = {", rates, "}")]
     if reads_losses:
         lines += _block("VALID_LOSSES = [", [f"{loss!r}," for loss in run.valid_losses], "]")
@@ -135,9 +135,9 @@ def _batches(loop: Loop) -> str:
     return _BATCHES.format(length="STEPS_PER_EPOCH * ACCUMULATE", number="number", log=log)
 
 
-def _number(lr: float) -> str:
-    """Return a learning rate with ten digits: a hundred thousand times more than what is compared."""
-    return repr(float(f"{lr:.10g}"))
+def _rounded(lr: float) -> float:
+    """Return a learning rate with ten digits; it is compared to six."""
+    return float(f"{lr:.10g}")
 
 
 def _parameter(parameter: ModelParameter) -> str:

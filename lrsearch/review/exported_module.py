@@ -154,8 +154,8 @@ def _provenance(export: Export) -> Iterator[str]:
     if export.searched is None:
         yield (
             "What --check compares with: the learning rates that were read from optimizer.param_groups "
-            f"before updates of a training of {export.winner.name} in plain PyTorch, which came to the "
-            f"validation loss {number(export.trajectory.valid_losses[-1])}."
+            f"before updates, counted from 0, of a training of {export.winner.name} in plain PyTorch, which "
+            f"came to the validation loss {number(export.trajectory.valid_losses[-1])}."
         )
         return
     yield (

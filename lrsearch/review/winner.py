@@ -20,7 +20,8 @@ class Winner:
         name: how it is called: ``trial 12``, or what a baseline is.
         trial: its number in the study; None for a baseline.
         hyperparameters: all of them.
-        value: validation loss that the search found for it; None for a baseline.
+        value: validation loss that the search found for it; None for a baseline, and for a trial that was
+            stopped early.
         standing: how it did on fresh seeds; None where it was not confirmed.
     """
 
@@ -117,6 +118,6 @@ def _confirmed(spec: StudySpec, standing: Standing) -> Winner:
 
 
 def _of_trial(spec: StudySpec, trial: TrialRecord, standing: Standing | None) -> Winner:
-    return Winner(
-        f"trial {trial.number}", trial.number, hyperparameters(spec, trial.params), trial.value, standing
-    )
+    value = trial.value if trial.state == "COMPLETE" else None
+    point = hyperparameters(spec, trial.params)
+    return Winner(f"trial {trial.number}", trial.number, point, value, standing)

@@ -99,11 +99,11 @@ def test_a_confirmation_that_all_candidates_lost_confirms_nothing():
 
 
 def test_a_trial_of_the_users_choice_comes_with_its_standing():
-    """Also one that was stopped early; one that was not confirmed has no standing."""
+    """Without one if it was not confirmed, and without a value if it was stopped early."""
     confirmed = confirmation((0.4, 0.4, 0.41, 0.43), (0.1, 0.1, 0.1, 0.1))
     assert trial_winner(SPEC, TRIALS, confirmed, 0).standing.candidate.name == "trial 0"
     chosen = trial_winner(SPEC, TRIALS, confirmed, 2)
-    assert (chosen.name, chosen.value, chosen.standing) == ("trial 2", 0.1, None)
+    assert (chosen.name, chosen.value, chosen.standing) == ("trial 2", None, None)
 
 
 @pytest.mark.parametrize(("number", "message"), [(4, "diverged"), (5, "is FAIL")])
