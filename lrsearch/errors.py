@@ -14,6 +14,7 @@ The tree, with the exit code of the command line in brackets::
     │   ├── CodeNotAllowedError         it was not named or allowed by the user, so it is not imported
     │   ├── DeviceError                 the requested device does not exist
     │   └── DatabaseSetupError          the database cannot be used as it is
+    ├── DivergenceError            [1]  a training left all bounds
     ├── DatabaseLostError          [1]  a database that worked stopped answering
     └── StudyStoppedError          [3]  the study ended early because its trials kept failing
 """
@@ -78,6 +79,10 @@ class DeviceError(InputError):
 
 class DatabaseSetupError(InputError):
     """Raised when a database cannot be used as it is: unreachable, read-only, foreign or outdated."""
+
+
+class DivergenceError(LrsearchError):
+    """Raised when a training outside of a search leaves all bounds, so that its result is of no use."""
 
 
 class DatabaseLostError(LrsearchError):

@@ -1,8 +1,10 @@
 """README and docs are true to the letter: their commands run, their files and links exist."""
 
 import re
+import runpy
 import shlex
 import tomllib
+import warnings
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -124,6 +126,31 @@ def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, cap
     assert "On 3 fresh seeds that did not select it, its validation loss is " in printed
     assert "6 of " in printed
     assert "stopped trials were trained to their end: " in printed
+
+
+def test_the_page_on_exports_runs(monkeypatch, tmp_path, capsys):
+    """Its commands in their order, the self-tests of what they wrote, and the example that trains with it."""
+    page = (ROOT / "docs" / "export.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "export.md", "lrsearch"):
+        run(monkeypatch, line)
+    assert {"winner.py", "third.py", "long.py", "trained"} <= {path.name for path in tmp_path.iterdir()}
+    with warnings.catch_warnings():
+        for name in ("winner.py", "third.py", "long.py"):
+            assert self_test(monkeypatch, name) == 0
+        monkeypatch.syspath_prepend(tmp_path)
+        [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        exec(compile(example, "docs/export.md", "exec"), {})
+    assert "epoch 20: validation loss 0.5" in capsys.readouterr().out
+
+
+def self_test(monkeypatch, name):
+    """Run an exported module as a program that checks, and return its exit code."""
+    monkeypatch.setattr("sys.argv", [name, "--check"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(name, run_name="__main__")
+    return end.value.code
 
 
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):

@@ -7,7 +7,18 @@ import typer
 from rich.console import Console
 
 import lrsearch
-from lrsearch.cli import confirm, dashboard, data, database, optimize, range_test, studies, worker
+from lrsearch.cli import (
+    confirm,
+    dashboard,
+    data,
+    database,
+    export,
+    optimize,
+    range_test,
+    studies,
+    train,
+    worker,
+)
 from lrsearch.errors import InputError, LrsearchError, StudyStoppedError
 
 EXIT_INTERNAL = 1
@@ -40,7 +51,8 @@ def options(
     """Find the learning rate and the learning-rate schedule that train your PyTorch model best."""
 
 
-for module in (optimize, range_test, worker, studies, confirm, dashboard, data, database):
+_MODULES = (optimize, range_test, confirm, export, train, worker, studies, dashboard, data, database)
+for module in _MODULES:
     module.register(app)
 
 

@@ -1,12 +1,13 @@
 """``lrsearch confirm`` and ``lrsearch audit``: train some trials once more, and say what that shows."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.cli.chosen import refuse_without_task
+from lrsearch.cli.drafts import Draft, complete
 from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, StudyArgument, open_storage
 
 if TYPE_CHECKING:
@@ -137,26 +138,20 @@ def _workshop(
     """Return where the runs of a stored study are trained.
 
     Raises:
-        SpecError: if the study's training is not ours.
+        SpecError: if the study's task cannot be trained from a command line.
+        CodeNotAllowedError: if the study names code that the user did not.
     """
-    from lrsearch.errors import SpecError
     from lrsearch.service.optimize import load_onto_device
     from lrsearch.service.retraining import Workshop
     from lrsearch.service.studies import stored_spec
-    from lrsearch.service.tasks import find_task, load_kinds
-    from lrsearch.spec import EXTERNAL
     from lrsearch.storage.studies import find_study
 
     record = find_study(database, name)
-    if record.spec["task"] == EXTERNAL:
-        raise SpecError(
-            f"study {name!r} is trained by a script of yours, which lrsearch cannot run on other seeds or to "
-            f"its end; see the best trials: lrsearch show {shlex.quote(name)}"
-        )
     given = {"run.device": device, "run.workers": workers}
-    spec = stored_spec(record, {key: value for key, value in given.items() if value is not None})
-    load_kinds(spec, allowed)
-    task = find_task(spec, data_dir, allowed)
+    overrides = {key: value for key, value in given.items() if value is not None}
+    draft = Draft(stored_spec(record, overrides), f"study {name!r}", overrides, record)
+    refuse_without_task(draft.spec, "a confirmation or an audit")
+    spec, task = complete(draft, allowed, data_dir)
     return Workshop(database, record.uuid, spec, task, load_onto_device(spec, task), allowed, data_dir)
 
 

@@ -120,7 +120,7 @@ def optimize(
             _tell_interrupted(database, draft.spec, storage)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
-            print_result(database, spec, last)
+            print_result(database, spec, last, storage)
         _annotate(database, search)
     leave(last, spec, storage)
 
@@ -213,11 +213,21 @@ def _with_range_test(
     return spec
 
 
-def print_result(database: "Database", spec: "StudySpec", last: "Progress") -> None:
-    """Print how many trials have ended, and the best one."""
+def print_result(
+    database: "Database", spec: "StudySpec", last: "Progress", storage: str | None = None
+) -> None:
+    """Print how many trials have ended, the best one, and what comes next.
+
+    Args:
+        database: where the study is stored.
+        spec: its resolved specification.
+        last: how its run ended.
+        storage: the option ``--storage`` as it was given, or None.
+    """
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
     from lrsearch.review.advice import without_complete_trial
+    from lrsearch.spec import EXTERNAL
 
     counts = ", ".join(f"{count} {name}" for name, count in last.counts.items())
     typer.echo(
@@ -226,6 +236,8 @@ def print_result(database: "Database", spec: "StudySpec", last: "Progress") -> N
     )
     if last.best is not None:
         print_best(database, spec)
+        if last.ended_trials >= last.trials and spec.task != EXTERNAL:
+            typer.echo(f"Next, on fresh seeds: {command('confirm', spec.name, storage)}")
     elif last.ended_trials >= last.trials:
         advice = without_complete_trial(spec, last.counts, run_command(spec, None))
         typer.echo(f"{advice[0].upper()}{advice[1:]}.")

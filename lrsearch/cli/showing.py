@@ -74,6 +74,41 @@ def print_best(database: "Database", spec: "StudySpec") -> None:
         _print_pytorch(database, spec, part, point)
 
 
+def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -> None:
+    """Print the winner of a confirmed study, else the best trial and how to confirm it.
+
+    Args:
+        database: where the study is stored.
+        spec: its resolved specification.
+        storage: the option ``--storage`` as it was given, or None.
+
+    Raises:
+        SpecError: if no trial of the study is complete yet.
+    """
+    from lrsearch.cli.parameters import command
+    from lrsearch.review.confirmation_wording import confirmed_lines
+    from lrsearch.review.winner import found_since, winner
+    from lrsearch.spec import EXTERNAL
+    from lrsearch.storage.retrainings import latest_confirmation
+    from lrsearch.storage.studies import find_study
+
+    confirmation = latest_confirmation(database, find_study(database, spec.name).uuid)
+    records = _records(database, spec)
+    found = winner(spec, records, confirmation) if confirmation is not None else None
+    if confirmation is None or found is None or found.standing is None:
+        print_best(database, spec)
+        if spec.task != EXTERNAL:
+            confirm = command("confirm", spec.name, storage)
+            typer.echo(f"Not confirmed: the best of many is also the luckiest. On fresh seeds: {confirm}")
+        return
+    for line in confirmed_lines(found, confirmation, spec.optimizer.name):
+        typer.echo(line)
+    newer = found_since(records, confirmation)
+    if newer is not None:
+        typer.echo(f"Found since, with a smaller loss in the search: trial {newer.number}. Confirm again.")
+    _print_pytorch(database, spec, None, found.hyperparameters)
+
+
 def _print_pytorch(
     database: "Database", spec: "StudySpec", part: str | None, point: "Hyperparameters"
 ) -> None:

@@ -9,6 +9,8 @@ from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
     from lrsearch.parameters import Scalar
+    from lrsearch.results import TrialRecord
+    from lrsearch.review.winner import Winner
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
     from lrsearch.storage.studies import StudyRecord
@@ -55,7 +57,7 @@ def show(study: StudyArgument, storage: StorageOption = None) -> None:
 
     [b]Example[/]: lrsearch show mnist-tpe
     """
-    from lrsearch.cli.showing import SHOWN_TRIALS, print_best, print_trials, ranked_trials
+    from lrsearch.cli.showing import SHOWN_TRIALS, print_trials, print_winner, ranked_trials
 
     with open_storage(storage) as database:
         record, spec = _stored(database, study)
@@ -68,7 +70,7 @@ def show(study: StudyArgument, storage: StorageOption = None) -> None:
         typer.echo(f"Trials: {summary['ended']} of {spec.trials} have ended ({counts or 'none yet'})")
         ranked = ranked_trials(database, spec)
         if ranked:
-            print_best(database, spec)
+            print_winner(database, spec, storage)
             typer.echo(f"\nThe best {min(SHOWN_TRIALS, len(ranked))} of {len(ranked)} complete trials:")
             print_trials(ranked[:SHOWN_TRIALS], spec)
 
@@ -78,30 +80,34 @@ def best(
     format: Annotated[Literal["text", "toml", "json"], typer.Option(help="How to print.")] = "text",  # noqa: A002 # the option's name
     storage: StorageOption = None,
 ) -> None:
-    """Print the best trial.
+    """Print the winner: of a confirmed study the confirmed one, else the best trial.
 
     [b]Example[/]: lrsearch best mnist-tpe --format toml
     """
     import tomlkit
 
-    from lrsearch.cli.showing import best_trial, print_best
-    from lrsearch.review.fixing import fixed_study
-    from lrsearch.review.listing import as_json, trial_rows
+    from lrsearch.cli.showing import best_trial, print_winner
+    from lrsearch.review.fixing import fixed_study, study_of
+    from lrsearch.review.listing import as_json
+    from lrsearch.review.winner import winner, winner_row
+    from lrsearch.storage.retrainings import latest_confirmation
+    from lrsearch.storage.trials import trial_records
 
     with open_storage(storage) as database:
-        _record, spec = _stored(database, study)
+        record, spec = _stored(database, study)
         if format == "text":
-            print_best(database, spec)
+            print_winner(database, spec, storage)
             return
-        trial = best_trial(database, spec)
+        trial = best_trial(database, spec)  # also where none is complete: it says so
+        records, confirmation = trial_records(database, record), latest_confirmation(database, record.uuid)
+    found = None if spec.parts is not None else winner(spec, records, confirmation)
     if format == "json":
-        typer.echo(as_json(trial_rows([trial])))
-    else:
-        content = tomlkit.dumps(fixed_study(spec, trial.params))
-        typer.echo(
-            f"# The best trial of study {spec.name}: trial {trial.number}, validation loss {trial.value}."
-        )
-        typer.echo(content, nl=False)
+        typer.echo(as_json([winner_row(trial, found, records)]))
+        return
+    content = fixed_study(spec, trial.params) if found is None else study_of(spec, found.hyperparameters)
+    name = f"trial {trial.number}" if found is None else found.name
+    typer.echo(f"# The winner of study {spec.name}: {name}, validation loss {_loss_of(trial, found)}.")
+    typer.echo(tomlkit.dumps(content), nl=False)
 
 
 def trials(
@@ -218,6 +224,13 @@ def _agreed(question: str) -> bool:
         return typer.confirm(question)
     except typer.Abort:
         raise SpecError("nothing was deleted, because nobody answered; to delete unasked: --yes") from None
+
+
+def _loss_of(trial: "TrialRecord", found: "Winner | None") -> str:
+    if found is None or found.standing is None or found.standing.valid_loss is None:
+        return str(trial.value)
+    reported = found.standing.valid_loss
+    return f"{reported.mean} on {reported.runs} fresh seeds"
 
 
 def _stored(database: "Database", name: str) -> tuple["StudyRecord", "StudySpec"]:

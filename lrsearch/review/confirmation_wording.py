@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from lrsearch.retrainings import Confirmation
-from lrsearch.review.verdict import Standing, Verdict, interval_text, p_text
+from lrsearch.review.verdict import Standing, Verdict, interval_text, p_text, verdict
+from lrsearch.review.winner import Winner
 from lrsearch.review.wording import described, number
 from lrsearch.schedules import Hyperparameters
 
@@ -51,6 +52,28 @@ def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Seque
         *(("check", doubt) for doubt in doubts),
     ]
     return [f"{label:<{LABEL_WIDTH}}{text}" for label, text in lines]
+
+
+def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -> list[str]:
+    """Return a confirmed winner in words: its figures on fresh seeds, and its hyperparameters.
+
+    Args:
+        found: the winner.
+        confirmation: that it is of.
+        optimizer: the study's, whose defaults go unsaid.
+    """
+    standing, name = found.standing, f"{found.name[:1].upper()}{found.name[1:]}"
+    if standing is None or standing.valid_loss is None:
+        figures = "diverged or failed on a fresh seed"
+    else:
+        test = (f", test {name} {interval_text(each)}" for name, each in standing.test.items())
+        figures = f"validation loss {interval_text(standing.valid_loss)}{''.join(test)}"
+    seeds = len(confirmation.seeds) - confirmation.selecting
+    return [
+        f"{name}, confirmed on {seeds} fresh seeds: {figures}",
+        f"  {described(found.hyperparameters, optimizer)}",
+        verdict(confirmation).sentence,
+    ]
 
 
 def _seeds(confirmation: Confirmation) -> str:

@@ -25,13 +25,23 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
             f"study {spec.name!r} has the parts {', '.join(spec.parts)}, and a study file cannot fix values "
             f"for each; see them: lrsearch best {shlex.quote(spec.name)} --format json"
         )
-    point = hyperparameters(spec, params)
+    return study_of(spec, hyperparameters(spec, params))
+
+
+def study_of(spec: StudySpec, point: Hyperparameters, epochs: int | None = None) -> dict[str, Any]:
+    """Return the content of a study file that trains one point once.
+
+    Args:
+        spec: resolved specification, without parts, of the study that the point is of.
+        point: its hyperparameters.
+        epochs: length of the run; None is the study's.
+    """
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
     return {
         "name": f"{spec.name[:90]}-best",
         "task": spec.task,
         "trials": 1,
-        "epochs": spec.epochs,
+        "epochs": epochs or spec.epochs,
         **({"batch_size": spec.batch_size} if spec.batch_size is not None else {}),
         "seed": spec.seed,
         "sampler": "random",
@@ -45,7 +55,7 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
 
 def _fixed_groups(groups: GroupsSpec, point: Hyperparameters) -> dict[str, Any]:
     fixed = {
-        pattern: {"frozen": True} if group.frozen else {"lr_scale": point.lr_scales[pattern]}
+        pattern: {"frozen": True} if group.frozen else {"lr_scale": point.lr_scales.get(pattern, 1.0)}
         for pattern, group in groups.patterns.items()
     }
     return {"layer_decay": point.layer_decay, **fixed}

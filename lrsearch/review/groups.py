@@ -23,8 +23,7 @@ def parameters_line(hyperparameters: Hyperparameters) -> tuple[list[str], str]:
         expression = "[p for p in model.parameters() if p.requires_grad]"
     else:
         expression = "model.parameters()"
-    matching = ["from fnmatch import fnmatchcase"] if any("fnmatchcase" in line for line in lines) else []
-    return matching + lines, expression
+    return lines, expression
 
 
 def has_scales(hyperparameters: Hyperparameters) -> bool:
@@ -57,6 +56,8 @@ def proportional_arguments(schedule: Schedule, pytorch: PyTorchScheduler) -> dic
         arguments["base_lr"] = f'[{knobs["base_factor"]!r} * group["lr"] {_EACH}]'
     if pytorch.arguments.get("min_lr"):
         arguments["min_lr"] = f'[{knobs["min_factor"]!r} * group["lr"] {_EACH}]'
+    if pytorch.name == "ReduceLROnPlateau":
+        arguments["eps"] = "0"  # else groups of small rates would leave out cuts that the others make
     return arguments
 
 

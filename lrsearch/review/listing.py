@@ -23,6 +23,7 @@ TRIAL_FIELDS = (
     "finished_at",
 )
 CURVE_FIELDS = ("trial", "epoch", "train_loss", "valid_loss", "metrics", "lr", "seconds")
+HISTORY_FIELDS = ("epoch", "train_loss", "valid_loss", "metrics", "lr")
 
 
 def trial_rows(records: Iterable[TrialRecord]) -> list[Row]:
@@ -33,6 +34,11 @@ def trial_rows(records: Iterable[TrialRecord]) -> list[Row]:
 def curve_rows(results: Iterable[EpochResult]) -> list[Row]:
     """Return a row per trial and epoch (from 1); lr is that of the epoch's last update."""
     return [_row(result, CURVE_FIELDS) for result in results]
+
+
+def history_rows(results: Iterable[EpochResult]) -> list[Row]:
+    """Return a row per epoch of one training (from 1); lr is that of the epoch's last update."""
+    return [_row(result, HISTORY_FIELDS) for result in results]
 
 
 def trial_table(records: Iterable[TrialRecord]) -> tuple[list[Row], list[str]]:

@@ -1,6 +1,7 @@
 """Hyperparameters in words, and as the lines of PyTorch that they mean."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.review.groups import has_scales, parameters_line, proportional, proportional_arguments
@@ -53,6 +54,69 @@ def described_parts(parts: Mapping[str | None, Hyperparameters], optimizer: str 
     return "; ".join(line if part is None else f"{part}: {line}" for part, line in words.items())
 
 
+@dataclass(frozen=True)
+class SchedulerLines:
+    """The statements that build a trial's schedulers, and those that step them.
+
+    Args:
+        building: where ``optimizer`` exists; none for a constant learning rate.
+        after_update: after every update.
+        after_epoch: after every epoch and its last update, when ``valid_loss`` is known.
+        waiting: whether what follows an epoch's last update comes after ``after_epoch`` instead.
+    """
+
+    building: tuple[str, ...] = ()
+    after_update: tuple[str, ...] = ()
+    after_epoch: tuple[str, ...] = ()
+    waiting: bool = False
+
+    @property
+    def comments(self) -> list[str]:
+        """When to step what, as comments."""
+        if self.waiting:
+            [reported] = self.after_epoch
+            updates = [f"# {line} after every update;" for line in self.after_update]
+            return [*updates, f"# after an epoch's last one validate and {reported} first"]
+        updates = [f"# {line} after every update" for line in self.after_update]
+        return [
+            *updates,
+            *([f"# {', then '.join(self.after_epoch)} after every epoch"] if self.after_epoch else []),
+        ]
+
+
+@dataclass(frozen=True)
+class PyTorchLines:
+    """A trial in PyTorch, where ``torch`` and ``model`` exist.
+
+    Args:
+        imports: of what the other lines need.
+        optimizer: lines that build ``optimizer``.
+        scheduler: what builds and steps the schedulers.
+    """
+
+    imports: tuple[str, ...]
+    optimizer: tuple[str, ...]
+    scheduler: SchedulerLines
+
+
+def in_pytorch(optimizer: str, schedule: Schedule) -> PyTorchLines:
+    """Return a trial in PyTorch.
+
+    Args:
+        optimizer: its class in ``torch.optim``.
+        schedule: its hyperparameters, and the run that they are for.
+    """
+    point = schedule.hyperparameters
+    lines, parameters = parameters_line(point)
+    arguments = [f"lr={point.lr!r}", *_optimizer_arguments(optimizer, point)]
+    lines.append(f"optimizer = torch.optim.{optimizer}({parameters}, {', '.join(arguments)})")
+    scheduler = _scheduler_lines(schedule)
+    used = "\n".join([*lines, *scheduler.building])
+    needed = {"math.": "import math", "fnmatchcase(": "from fnmatch import fnmatchcase"}
+    imports = [line for name, line in needed.items() if name in used]
+    return PyTorchLines((*schedule.pytorch().imports, *imports), tuple(lines), scheduler)
+
+
 def pytorch_lines(
     optimizer: str, hyperparameters: Hyperparameters, epochs: int, steps_per_epoch: int
 ) -> list[str]:
@@ -64,43 +128,35 @@ def pytorch_lines(
         epochs: length of the run.
         steps_per_epoch: optimizer updates in an epoch.
     """
-    schedule = Schedule(hyperparameters, epochs, steps_per_epoch)
-    lines, parameters = parameters_line(hyperparameters)
-    arguments = [f"lr={hyperparameters.lr!r}", *_optimizer_arguments(optimizer, hyperparameters)]
-    lines.append(f"optimizer = torch.optim.{optimizer}({parameters}, {', '.join(arguments)})")
-    lines += [_CLOSURE] if optimizer == "LBFGS" else []
-    lines += _scheduler_lines(schedule)
-    imports = [*schedule.pytorch().imports]
-    return [*imports, *(["import math"] if any("math." in line for line in lines) else []), *lines]
+    lines = in_pytorch(optimizer, Schedule(hyperparameters, epochs, steps_per_epoch))
+    closure = [_CLOSURE] if optimizer == "LBFGS" else []
+    return [*lines.imports, *lines.optimizer, *closure, *lines.scheduler.building, *lines.scheduler.comments]
 
 
-def _scheduler_lines(schedule: Schedule) -> list[str]:
+def _scheduler_lines(schedule: Schedule) -> SchedulerLines:
     pytorch = proportional(schedule) if has_scales(schedule.hyperparameters) else schedule.pytorch()
     if pytorch.losses:
         return _lines_with_losses(schedule, pytorch)
-    if schedule.hyperparameters.kind == "constant":
-        lines, clock = [], "epoch"
-    else:
-        lines, clock = [f"scheduler = {_call(schedule, pytorch)}"], pytorch.clock
-    if pytorch.warmup_steps and clock == "step":
-        return [*_sequential(schedule, pytorch), "# scheduler.step() after every update"]
-    if lines:
-        metric = "valid_loss" if pytorch.name == "ReduceLROnPlateau" else ""
-        lines.append(f"# scheduler.step({metric}) after every {'update' if clock == 'step' else 'epoch'}")
-    if pytorch.warmup_steps:
-        lines += [f"warmup = {_rise(pytorch)}", "# warmup.step() after every update"]
-    return lines
+    constant = schedule.hyperparameters.kind == "constant"
+    rise = (f"warmup = {_rise(pytorch)}",) if pytorch.warmup_steps else ()
+    if rise and pytorch.clock == "step" and not constant:
+        return SchedulerLines(tuple(_sequential(schedule, pytorch)), ("scheduler.step()",))
+    building = () if constant else (f"scheduler = {_call(schedule, pytorch)}",)
+    step = f"scheduler.step({'valid_loss' if pytorch.name == 'ReduceLROnPlateau' else ''})"
+    by_step = pytorch.clock == "step"
+    return SchedulerLines(
+        (*building, *rise),
+        (*([step] if building and by_step else []), *(["warmup.step()"] if rise else [])),
+        (step,) if building and not by_step else (),
+    )
 
 
-def _lines_with_losses(schedule: Schedule, pytorch: PyTorchScheduler) -> list[str]:
-    lines = ["valid_losses = []", f"scheduler = {_call(schedule, pytorch)}"]
+def _lines_with_losses(schedule: Schedule, pytorch: PyTorchScheduler) -> SchedulerLines:
+    building = ("valid_losses = []", f"scheduler = {_call(schedule, pytorch)}")
+    reported = "valid_losses.append(valid_loss)"
     if pytorch.clock == "epoch":
-        return [*lines, "# valid_losses.append(valid_loss), then scheduler.step() after every epoch"]
-    return [
-        *lines,
-        "# scheduler.step() after every update;",
-        "# after an epoch's last one validate and valid_losses.append(valid_loss) first",
-    ]
+        return SchedulerLines(building, (), (reported, "scheduler.step()"))
+    return SchedulerLines(building, ("scheduler.step()",), (reported,), waiting=True)
 
 
 def _sequential(schedule: Schedule, pytorch: PyTorchScheduler) -> list[str]:

@@ -27,6 +27,12 @@ _TAKEN = {  # names in the lines that stand around a factor
     ),
     *("decay", "valid_losses", "group", "groups", "scale", "scales", "layer", "layers", "owner", "name"),
     *("params", "parameter", "fnmatchcase"),
+    # and in those of an exported module
+    *("sys", "warnings", "build_optimizer", "train", "batches", "loss_of", "validate", "report", "epoch"),
+    *("range", "len", "ValueError", "next", "iter", "update", "batch", "loss", "part", "several", "stream"),
+    *("device", "valid_loss", "lr", "closure", "check", "print", "super", "id", "enumerate", "any", "dict"),
+    *("LoggingBatches", "NamedParameters", "groups_of", "LOGGED", "VALID_LOSSES", "PARAMETERS"),
+    *("EPOCHS", "STEPS_PER_EPOCH", "ACCUMULATE"),
 }
 
 

@@ -8,13 +8,14 @@ from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE, study_user_attributes
 from lrsearch.storage.tables import (
     EpochValueRow,
     ExaminationRow,
+    LoggedRunRow,
     RetrainingRow,
     SlotRow,
     StudyRow,
     WorkerRow,
 )
 
-_ROWS_OF_STUDIES = (SlotRow, EpochValueRow, WorkerRow, RetrainingRow, ExaminationRow)
+_ROWS_OF_STUDIES = (SlotRow, EpochValueRow, WorkerRow, RetrainingRow, LoggedRunRow, ExaminationRow)
 
 
 def count_studies(connection: sa.Connection) -> int:

@@ -122,6 +122,20 @@ class RetrainingRow(Base):
     created_at: Mapped[datetime]
 
 
+class LoggedRunRow(Base):
+    """The learning rates that were logged while a point of a study was trained. The payload is JSON.
+
+    ``key`` is a digest of point, seed and length: what it stands for is trained once.
+    """
+
+    __tablename__ = "lrsearch_logged_runs"
+
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
 class ExaminationRow(Base):
     """One confirmation or audit of a study: which retrainings it compares. The payload is JSON."""
 

@@ -234,7 +234,8 @@ class ResidentData:
     def validation(self) -> Iterator[tuple[Batch, int]]:
         """Yield the validation split in batches, prepared, each with its number of examples."""
         size = _validation_rows(self._task, self._batch_size)
-        return _resident_validation(self._task, self._valid, self._prepared_valid, size)
+        # A generator, so that what preparing draws is drawn where the batches are taken.
+        yield from _resident_validation(self._task, self._valid, self._prepared_valid, size)
 
     def test(self) -> Iterator[tuple[Batch, int]] | None:
         """Return the test split in batches as ``validation`` does; None where the task has none."""

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -112,21 +112,41 @@ class EagerArray:
     def _train_epoch(self, lane: _Lane) -> EpochResult:
         started = time.perf_counter()
         lrs = lane.schedule.epoch_lrs(lane.epoch, lane.state)
-        with fixed_randomness(derived_seed(lane.seed, OTHER_RANDOMNESS, lane.epoch), self._data.device):
-            train_loss = self._update(lane, lrs.tolist())
+
+        def step(number: int, batches: list[Batch]) -> Tensor:
+            set_lr(lane.optimizer, float(lrs[number]))
+            return update(self._task, lane.model, lane.optimizer, batches)
+
+        train_loss = train_epoch(lane.model, self._data, lane.seed, lane.epoch, step)
         valid_loss, metrics = validate(self._task, lane.model, self._data, self._seed)
         lane.state = lane.schedule.update(lane.state, valid_loss)
         lane.epoch += 1
         seconds = time.perf_counter() - started
         return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, float(lrs[-1]), seconds)
 
-    def _update(self, lane: _Lane, lrs: list[float]) -> float:
-        lane.model.train()
-        total = torch.zeros((), device=self._data.device)
-        for lr, batches in zip(lrs, self._data.updates(lane.seed, lane.epoch), strict=True):
-            set_lr(lane.optimizer, lr)
-            total += update(self._task, lane.model, lane.optimizer, batches)
-        return float(total) / len(lrs)
+
+def train_epoch(
+    model: nn.Module,
+    data: TrainingData,
+    seed: int,
+    epoch: int,
+    step: Callable[[int, list[Batch]], Tensor],
+) -> float:
+    """Train a model for an epoch, and return the mean loss over its updates.
+
+    Args:
+        model: on the data's device.
+        data: the task's.
+        seed: the study's: with the epoch it decides the order of the batches, and what else is random.
+        epoch: epochs that the model was trained before, from 0.
+        step: makes one update, given its number in the epoch, from 0, and its batches; returns the loss.
+    """
+    total = torch.zeros((), device=data.device)
+    with fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
+        model.train()
+        for number, batches in zip(range(data.steps_per_epoch), data.updates(seed, epoch), strict=True):
+            total += step(number, batches)
+    return float(total) / data.steps_per_epoch
 
 
 class Models:

@@ -59,8 +59,9 @@ def loaded_by(*arguments):
 def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
-    looking = "studies show best trials curves extend enqueue delete dashboard data tasks schedules db"
-    assert set(ROOT.commands) == {*searching.split(), *looking.split()}
+    using = "confirm audit export train dashboard"
+    looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
+    assert set(ROOT.commands) == {*searching.split(), *using.split(), *looking.split()}
     assert {words for words in COMMANDS if len(words) == 2} == {
         ("data", "fetch"),
         ("db", "upgrade"),
@@ -97,7 +98,12 @@ def test_every_example_can_be_pasted(words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["optimize", "--help"], ["best", "-h"], ["dashboard", "-h"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        *([verb, "-h"] for verb in ["optimize", "best", "confirm", "export", "train", "dashboard"]),
+    ],
 )
 def test_help_needs_no_heavy_library(arguments):
     """Neither torch nor Optuna nor SQLAlchemy is imported for it."""

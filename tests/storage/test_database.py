@@ -39,7 +39,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "{head}"
+down_revision = "HEAD"
 
 
 def upgrade() -> None:
@@ -195,8 +195,9 @@ def test_an_older_schema_of_ours_is_refused_until_it_is_upgraded(
     created_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not migrated on opening, because other workers may be running; the message has the command."""
-    _release_second_migration(tmp_path, monkeypatch)
-    with pytest.raises(DatabaseSetupError, match="revision 0002, and this version needs 9999") as refusal:
+    head = migrations.head_revision()
+    _release_next_migration(tmp_path, monkeypatch)
+    with pytest.raises(DatabaseSetupError, match=f"revision {head}, and this version needs 9999") as refusal:
         open_database(created_url)
     assert f"lrsearch db upgrade --storage {parse_address(created_url)}" in str(refusal.value)
     assert not check_database(created_url).current
@@ -453,9 +454,8 @@ def _stamp(url: str, table: str, revision: str) -> None:
         connection.exec_driver_sql(f"UPDATE {table} SET version_num = '{revision}'")
 
 
-def _release_second_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripts = folder / "migrations"
-    migration = NEXT_MIGRATION.format(head=migrations.head_revision())
+def _release_next_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, scripts = str(migrations.head_revision()), folder / "migrations"
     shutil.copytree(migrations.script_location(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "9999_add_a_column.py").write_text(migration)
+    (scripts / "versions" / "9999_add_a_column.py").write_text(NEXT_MIGRATION.replace("HEAD", head))
     monkeypatch.setattr(migrations, "script_location", lambda: scripts)

@@ -17,7 +17,7 @@ from lrsearch.tasks.randomness import random_state
 from lrsearch.tasks.task import Split, Splits, Task
 from lrsearch.training.data import ResidentData, epoch_order
 from lrsearch.training.devices import allow_tf32, resolve_device, threads_for
-from lrsearch.training.eager import EagerArray, Models, build_model, share_tensors, validate
+from lrsearch.training.eager import EagerArray, Models, build_model, evaluate, share_tensors, validate
 from lrsearch.training.optimizers import build_optimizer
 from tests.tasks.plain import linear_model, mae, regression, regression_data
 
@@ -252,6 +252,18 @@ def test_the_noise_of_validation_is_the_same_at_every_epoch_and_the_seeds():
     first, again, other = (validate(task, model, data, seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_any_split_is_evaluated_as_the_validation_split_is():
+    """The same figures by their own names; batches of unequal size count by their examples."""
+    task = regression(metrics={"mae": mae}, test=regression_data(13, seed=3))
+    data, model = ResidentData(task, 2, CPU), linear_model()
+    loss, metrics = validate(task, model, data, 0)
+    assert evaluate(task, model, data.validation(), CPU, 0) == {"loss": loss, "mae": metrics["valid_mae"]}
+    inputs, targets = regression_data(13, seed=3)
+    figures = evaluate(task, model, data.test(), CPU, 0)
+    assert figures["loss"] == pytest.approx(MSE(model(inputs), targets).item(), rel=1e-6)
+    assert figures["mae"] == pytest.approx(mae(model(inputs), targets).item(), rel=1e-6)
 
 
 def test_the_loss_of_a_validation_step_is_found_by_its_name():
