@@ -66,3 +66,50 @@ def test_without_a_database_nothing_is_confirmed(tmp_path):
     (tmp_path / "lrsearch.db").unlink()
     assert lrsearch("confirm", "s").code == 2
     assert not (tmp_path / "lrsearch.db").exists()
+
+
+def test_before_a_confirmation_the_best_trial_is_named_as_what_it_is(searched):
+    """With the command that confirms it, on the database that was asked for."""
+    words = "Not confirmed: the best of many is also the luckiest. On fresh seeds: lrsearch confirm s"
+    assert words in succeed("best", searched).out.splitlines()
+    assert words in succeed("show", searched).out.splitlines()
+    given = succeed("best", searched, "--storage", "sqlite:///lrsearch.db").out.splitlines()
+    assert f"{words} --storage sqlite:///lrsearch.db" in given
+    (row,) = succeed("best", searched, "--format", "json").json
+    assert row["confirmed"] is None
+
+
+def test_after_a_confirmation_the_winner_is_named_everywhere(searched):
+    """With its figures on fresh seeds, in each format; its lines of PyTorch are its own."""
+    verdict = succeed("confirm", searched, "--top", "2", "--seeds", "4", "--workers", "1").out
+    winner = verdict.split("\n\n")[1].splitlines()[1].partition("  ")[0]
+    first, words, sentence, *rest = succeed("best", searched).out.splitlines()
+    assert first.lower().startswith(f"{winner}, confirmed on 2 fresh seeds: validation loss ".lower())
+    assert sentence == verdict.splitlines()[0]
+    assert first in succeed("show", searched).out
+    (row,) = succeed("best", searched, "--format", "json").json
+    assert row["name"] == winner
+    assert row["confirmed"]["runs"] == 2
+    lr = row["params"]["lr"]
+    assert words.startswith(f"  lr {lr:.4g}")
+    assert any(f"lr={lr!r}" in line for line in rest)
+    toml = succeed("best", searched, "--format", "toml").out
+    assert f"# The winner of study s: {winner}, validation loss {row['confirmed']['mean']} on 2" in toml
+    assert f"lr = {lr!r}" in toml
+
+
+def test_a_better_trial_that_came_later_is_told(searched):
+    """The confirmation did not know it."""
+    from lrsearch.storage.slots import Slots
+    from lrsearch.storage.studies import find_study
+
+    succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1")
+    assert "Found since" not in succeed("best", searched).out
+    succeed("optimize", searched, "--trials", "5", "--quiet")
+    with open_database() as database:
+        uuid = find_study(database, searched).uuid
+        table = "UPDATE lrsearch_slots SET value = 0.001 WHERE trial = 4"
+        database.transaction(lambda connection: connection.exec_driver_sql(table))
+        assert Slots(database, uuid).results()[-1].result.value == 0.001
+    told = "Found since, with a smaller loss in the search: trial 4. Confirm again."
+    assert told in succeed("best", searched).out.splitlines()

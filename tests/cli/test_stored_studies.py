@@ -128,8 +128,9 @@ def test_curves_have_the_promised_fields(finished):
 
 
 def test_the_best_trial_as_json_is_a_list_of_one(finished):
-    """The same row as among all trials."""
+    """Its row among all trials, under its name, and that nothing has confirmed it."""
     [best] = succeed("best", finished, "--format", "json").json
+    assert (best.pop("name"), best.pop("confirmed")) == ("trial 0", None)
     assert best in succeed("trials", finished, "--format", "json").json
 
 
