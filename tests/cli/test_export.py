@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lrsearch as package
-from lrsearch.retrainings import Candidate, Retraining
+from lrsearch.retrainings import Candidate, Retraining, Run
 from lrsearch.schedules import Hyperparameters
 from lrsearch.storage.database import open_database
 from lrsearch.storage.retrainings import key_of, record_confirmation, record_retrainings
@@ -135,7 +135,9 @@ def confirm(study, baseline_loss):
             Candidate("the tutorial's recipe", plateau.to_point()),
         ]
         runs = {
-            key_of(each.point, seed, 2, test=True): Retraining(each.point, seed, 2, (0.9, loss + seed / 100))
+            key_of(Run(each.point, seed, 2, test=True)): Retraining(
+                each.point, seed, 2, (0.9, loss + seed / 100)
+            )
             for each, loss in zip(candidates, (0.3, baseline_loss), strict=True)
             for seed in (1, 2, 3, 4)
         }

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lrsearch.retrainings import Candidate, Retraining
+from lrsearch.retrainings import Candidate, Retraining, Run
 from lrsearch.schedules import Hyperparameters
 from lrsearch.storage.database import open_database
 from lrsearch.storage.retrainings import key_of, record_confirmation, record_retrainings
@@ -80,7 +80,7 @@ def test_a_training_that_diverges_leaves_no_weights(finished):
         uuid = find_study(database, finished).uuid
         hot = Candidate("a hot one", Hyperparameters(1e6).to_point())
         runs = {
-            key_of(hot.point, seed, 2, test=True): Retraining(hot.point, seed, 2, (0.1, 0.1))
+            key_of(Run(hot.point, seed, 2, test=True)): Retraining(hot.point, seed, 2, (0.1, 0.1))
             for seed in (1, 2)
         }
         record_retrainings(database, uuid, runs)
