@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 import lrsearch
-from lrsearch.cli import data, database, optimize, range_test, studies, worker
+from lrsearch.cli import data, database, optimize, range_test, report, studies, worker
 from lrsearch.errors import InputError, LrsearchError, StudyStoppedError
 
 EXIT_INTERNAL = 1
@@ -40,7 +40,7 @@ def options(
     """Find the learning rate and the learning-rate schedule that train your PyTorch model best."""
 
 
-for module in (optimize, range_test, worker, studies, data, database):
+for module in (optimize, range_test, worker, studies, report, data, database):
     module.register(app)
 
 

@@ -1,0 +1,195 @@
+"""The first section: what to use, how good it is, what it cost, and the lines of PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from lrsearch.errors import LrsearchError
+from lrsearch.retrainings import Confirmation
+from lrsearch.review.report.commands import Commands
+from lrsearch.review.report.html import code_block, command, paragraph, table
+from lrsearch.review.report.trials import ShownStudy, ShownTrial
+from lrsearch.review.verdict import Estimate, Standing, Verdict, interval_text, p_text, verdict
+from lrsearch.review.wording import described, number, pytorch_lines
+from lrsearch.schedules import Hyperparameters
+
+
+def verdict_section(study: ShownStudy, commands: Commands) -> str:
+    """Return the section: of a confirmation, else of the search alone."""
+    confirmation = study.facts.confirmation
+    found = _unconfirmed(study, commands) if confirmation is None else _confirmed(study, confirmation)
+    return f'<section id="verdict">{found}{_cost(study)}</section>'
+
+
+def code_of(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+    """Return the lines of PyTorch of a point, with their import; empty where they cannot be written.
+
+    Args:
+        study: whose epochs are meant.
+        points: hyperparameters by part.
+    """
+    steps = study.facts.steps_per_epoch
+    if steps is None:
+        return ""
+    lines = ["import torch"]
+    for part, point in points.items():
+        try:
+            written = pytorch_lines(study.spec.optimizer.name, point, study.epochs, steps)
+        except LrsearchError:
+            return ""
+        lines += ["", *([f"# {part}"] if part is not None else []), *written]
+    return "\n".join(lines) + "\n"
+
+
+def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
+    found = verdict(confirmation)
+    winner = found.winner
+    reporting = len(confirmation.seeds) - confirmation.selecting
+    head = _hero(
+        f"Winner: {winner.candidate.name}" if winner else "No winner",
+        winner.valid_loss if winner else None,
+        [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner and winner.valid_loss else [],
+        f"mean of {reporting} fresh seed{'' if reporting == 1 else 's'}, with its 95% interval",
+    )
+    notes = "".join(paragraph(note, "note") for note in confirmation.notes)
+    return (
+        f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
+        f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
+        f"{_winners_code(study, winner)}"
+    )
+
+
+def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
+    if winner is None:
+        return ""
+    frozen = study.spec.groups.frozen if study.spec.groups else ()
+    point = Hyperparameters.from_point(winner.candidate.point, frozen)
+    return _code(study, {None: point})
+
+
+def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
+    best = study.best
+    if best is None:
+        return f"<h2>No winner yet</h2>{paragraph(_why_none(study), 'lead')}{command(commands.go_on)}"
+    figures = [("validation loss", number(best.loss)), *_metrics(study, best)]
+    tiles = "".join(_tile(name, value) for name, value in figures)
+    return (
+        f'<h2>Verdict</h2><div class="hero"><p class="who">Best trial: trial {best.number}</p>'
+        f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
+        f'<p class="lead"><strong>Not confirmed.</strong> This is the best of {len(study.ended)} trials on one '
+        "seed: the luckiest run of a search looks better than it is. Train the best trials and baselines on "
+        f"fresh seeds:</p>{command(commands.confirm)}{_code(study, best.points)}"
+    )
+
+
+def _why_none(study: ShownStudy) -> str:
+    counts, ended = study.counts, len(study.ended)
+    if not ended:
+        return "No trial of this study has ended yet. Train it:"
+    words = ", ".join(f"{counts[name]} {name}" for name in ("stopped", "diverged", "failed") if counts[name])
+    hint = " Search smaller learning rates: lrsearch range-test finds bounds." if counts["diverged"] else ""
+    return f"No trial of this study was trained to its end: of {ended}, {words}.{hint} To go on:"
+
+
+def _hero(who: str, found: Estimate | None, figures: Sequence[tuple[str, Estimate]], note: str) -> str:
+    tiles = "".join(
+        _tile(name, number(estimate.mean), f"{number(estimate.low)} to {number(estimate.high)}")
+        for name, estimate in figures
+    )
+    below = paragraph(note, "note") if found else ""
+    return f'<div class="hero"><p class="who">{escape(who)}</p><div class="tiles">{tiles}</div>{below}</div>'
+
+
+def _test_figures(standing: Standing) -> list[tuple[str, Estimate]]:
+    return [(f"test {name.replace('_', ' ')}", estimate) for name, estimate in standing.test.items()]
+
+
+def _metrics(study: ShownStudy, trial: ShownTrial) -> list[tuple[str, str]]:
+    epochs = study.facts.curves.get(trial.number, ())
+    metrics = epochs[-1].metrics if epochs else {}
+    return [(name.replace("valid_", "validation ").replace("_", " "), number(value)) for name, value in metrics.items()]
+
+
+def _tile(name: str, value: str, below: str = "") -> str:
+    under = f"<small>{escape(below)}</small>" if below else ""
+    return f'<div class="tile"><span>{escape(name)}</span><strong>{escape(value)}</strong>{under}</div>'
+
+
+def _optimism(found: Verdict) -> str:
+    if found.optimism is None or found.winner is None:
+        return ""
+    searched, more = found.winner.candidate.search_value, found.optimism
+    word = "higher" if more.mean >= 0 else "lower"
+    return paragraph(
+        f"The search had found {number(searched)} for it; on fresh seeds its loss is {number(abs(more.mean))} "
+        f"{word} (95%: {number(more.low)} to {number(more.high)}).",
+        "note",
+    )
+
+
+def _standings(study: ShownStudy, found: Verdict) -> str:
+    tests = list(dict.fromkeys(name for each in found.standings for name in each.test))
+    head = ["", "hyperparameters", "validation loss (95%)", *(f"test {name.replace('_', ' ')} (95%)" for name in tests)]
+    rows = [_row(study, each, tests) for each in found.standings]
+    return table([*head, "loss above the winner's (95%)", "p"], rows)
+
+
+def _row(study: ShownStudy, standing: Standing, tests: Sequence[str]) -> list[str]:
+    point = Hyperparameters.from_point(standing.candidate.point, study.spec.groups.frozen if study.spec.groups else ())
+    lost = f"{standing.lost} of its runs diverged or failed"
+    compared = standing.comparison
+    return [
+        standing.candidate.name,
+        described(point, study.spec.optimizer.name),
+        interval_text(standing.valid_loss) if standing.valid_loss else lost,
+        *(interval_text(standing.test[name]) if name in standing.test else "-" for name in tests),
+        interval_text(compared.difference) if compared else "-",
+        p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-",
+    ]
+
+
+def _how(confirmation: Confirmation) -> str:
+    selecting, reporting = confirmation.selecting, len(confirmation.seeds) - confirmation.selecting
+    return paragraph(
+        f"{len(confirmation.candidates)} candidates, {confirmation.epochs} epochs each, on "
+        f"{len(confirmation.seeds)} fresh seeds: {selecting} chose the winner, the other {reporting} give the "
+        "figures above. Differences are paired by seed; p by a paired t test, corrected for all comparisons "
+        "(Holm).",
+        "note",
+    )
+
+
+def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+    code = code_of(study, points)
+    if not code:
+        reason = (
+            "The lines of PyTorch need the number of updates in an epoch, which this study does not know."
+            if study.facts.steps_per_epoch is None
+            else "These hyperparameters cannot be written as lines of PyTorch here."
+        )
+        return f"<h3>In PyTorch</h3>{paragraph(reason, 'note')}"
+    batches = "" if study.spec.batch_size is None else f" in batches of {study.spec.batch_size}, drop_last=True"
+    note = f"For {study.epochs} epochs of {study.facts.steps_per_epoch} updates{batches}; model is yours."
+    return f"<h3>In PyTorch</h3>{code_block(code, 'the lines of PyTorch')}{paragraph(note, 'note')}"
+
+
+def _cost(study: ShownStudy) -> str:
+    counts, budget = study.counts, study.epochs * len(study.ended)
+    ended = ", ".join(f"{counts[name]} {name}" for name in ("complete", "stopped", "diverged", "failed") if counts[name])
+    saved = f"{study.epochs_saved / budget:.0%} of {budget:,}" if budget else ""
+    tiles = [
+        _tile("trials ended", f"{len(study.ended)} of {study.spec.trials}", ended),
+        _tile("epochs trained", f"{study.epochs_trained:,}"),
+        _tile("epochs saved by pruning", f"{study.epochs_saved:,}", saved),
+        _tile("time of training", duration(study.clock.total_s), "pauses between runs left out"),
+    ]
+    return f'<h3>What the search cost</h3><div class="tiles cost">{"".join(tiles)}</div>'
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``39 s`` or ``1 h 04 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
