@@ -137,7 +137,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Rule:
-    """A straight line across the whole figure, upright or level, with a word at its end."""
+    """A dotted straight line across the whole figure, upright or level, with a word at its end or none."""
 
     at: float
     label: str

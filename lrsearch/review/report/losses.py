@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lrsearch.lr_range import LrInterval, find_zones
 from lrsearch.parameters import Choice, Range
 from lrsearch.review.report.colors import (
     BOUND,
+    GREY,
     INTERVAL,
     OUTCOMES,
     SCALE,
@@ -41,8 +43,10 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
     for place in sorted({level(trial.points[part].lr, low, high) for trial in shown}):
         mine = [trial for trial in shown if level(trial.points[part].lr, low, high) == place]
         marks.append(_curves(mine, level_bounds(place, low, high), SCALE[place]))
-    for outcome, symbol, label in (("stopped", "hollow", "stopped here"), ("diverged", "cross", "diverged")):
-        marks += _ends([trial for trial in shown if trial.outcome == outcome], symbol, label, outcome)
+    marks += _ends(shown, "stopped", Points("stopped here", (), (), GREY, "hollow", 5.0, 0.8))
+    marks += _ends(shown, "diverged", Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8))
+    if study.best in shown:
+        marks.append(replace(_curves([study.best], (low, high), BOUND), label=f"best: trial {study.best.number}", width=2.6, opacity=1.0))
     legend = "learning rate" if part is None else f"learning rate of {part}"
     x = Axis("epoch", span=(0.5, study.epochs + 0.5))
     losses = [loss for trial in shown for loss in trial.losses if math.isfinite(loss)]
@@ -100,10 +104,10 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
         marks += _points([best], part, [best.loss], "best", BOUND, "star", 1.0)
     bounds, band = _bounds(study), _interval(study)
     note = "Filled: trained to the end. Hollow: stopped early, at its last loss."
-    if band:
-        note += " Green: where the loss fell in the range test."
     if diverged:
         note += " Crosses at the top: diverged."
+    if band:
+        note += " Green: where the loss fell in the range test."
     x = Axis("learning rate (peak)", log=True, span=_lr_span(ended, part, bounds))
     return Figure(name, title, x, y, tuple(marks), note, "", band, bounds, height=460)
 
@@ -137,7 +141,7 @@ def _bounds(study: ShownStudy) -> tuple[Rule, ...]:
         ends = _extremes(float(option) for option in lr.options)
     else:
         return (Rule(float(lr), f"lr = {number(float(lr))}", BOUND),)
-    words = (f"searched from {number(ends[0])}", f"to {number(ends[1])}")
+    words = (f"searched from {number(ends[0])} to {number(ends[1])}", "")
     return tuple(Rule(end, word, BOUND) for end, word in zip(ends, words, strict=True))
 
 
@@ -185,18 +189,17 @@ def _shown_epochs(epochs: int, most: int) -> list[int]:
     return shown if not shown or shown[-1] == epochs else [*shown, epochs]
 
 
-def _ends(trials: Sequence[ShownTrial], symbol: str, label: str, outcome: str) -> list[Mark]:
-    ends = [
-        (trial, epoch, loss)
-        for trial in trials
-        for epoch, loss in list(enumerate(trial.losses, 1))[-1:]
-        if math.isfinite(loss)
-    ]
+def _ends(trials: Sequence[ShownTrial], outcome: str, style: Points) -> list[Mark]:
+    """Return points in a style where the trials that ended in a way have their last finite loss."""
+    ends = []
+    for trial in trials:
+        finite = [(epoch, loss) for epoch, loss in enumerate(trial.losses, 1) if math.isfinite(loss)]
+        if trial.outcome == outcome and finite:
+            ends.append((trial, *finite[-1]))
     if not ends:
         return []
-    x, y = tuple(float(epoch) for _trial, epoch, _loss in ends), tuple(loss for _trial, _epoch, loss in ends)
-    texts = tuple(trial.text for trial, _epoch, _loss in ends)
-    return [Points(label, x, y, OUTCOMES[outcome], symbol, 5.0, 0.7, texts)]
+    own, epochs, losses = zip(*ends, strict=True)
+    return [replace(style, x=tuple(map(float, epochs)), y=losses, texts=tuple(trial.text for trial in own))]
 
 
 def _thinned(study: ShownStudy, trials: list[ShownTrial]) -> tuple[list[ShownTrial], str]:

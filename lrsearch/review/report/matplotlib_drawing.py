@@ -126,7 +126,7 @@ def _draw_band(axes: "Axes", band: Band) -> None:
 
 
 def _draw_rule(axes: "Axes", rule: Rule) -> None:
-    line = {"color": rule.color, "lw": 1.2, "ls": ":" if rule.label else "-"}
+    line = {"color": rule.color, "lw": 1.2, "ls": ":"}
     if not rule.upright:
         axes.axhline(rule.at, **line)
         if rule.label:

@@ -40,13 +40,19 @@ def report_page(facts: StudyFacts, commands: Commands) -> str:
     drawn = {kind: draw(study) for kind, draw in FIGURES.items()}
     body = [
         verdict_section(study, commands),
-        _section("losses", "Which learning rate", drawn["loss-over-lr"]),
-        _section("learning", "How the trials learned", drawn["curves"]),
-        _section("schedules", "Schedules of the best trials", drawn["trajectories"]),
-        _section("progress", "How the search went on", [*drawn["history"], *drawn["kinds"]]),
-        _section("parameters", "Which parameters matter", [*drawn["importance"], *drawn["parallel"]], drawn["knobs"]),
+        _section("losses", "Which learning rate", _blocks(drawn["loss-over-lr"])),
+        _section("learning", "How the trials learned", _blocks(drawn["curves"])),
+        _section("schedules", "Schedules of the best trials", _blocks(drawn["trajectories"])),
+        _section("progress", "How the search went on", _pair(drawn["history"]), _blocks(drawn["kinds"])),
+        _section(
+            "parameters",
+            "Which parameters matter",
+            _blocks(drawn["importance"]),
+            _blocks(drawn["parallel"]),
+            _folded(drawn["knobs"]),
+        ),
         pruning_section(study, drawn["pruning"], commands),
-        _section("workers", "Workers", drawn["timeline"]),
+        _section("workers", "Workers", _blocks(drawn["timeline"])),
         trial_table(study, commands.trials),
         reproduction(study, commands),
     ]
@@ -86,7 +92,7 @@ def _header(study: ShownStudy) -> str:
         f"{spec.task}, {spec.optimizer.name}, {study.epochs} epochs, sampler {spec.sampler}, pruner {spec.pruner}, "
         f"seed {spec.seed}; begun {study.facts.created_at[:16].replace('T', ' ')} UTC"
     )
-    return f"<h1>{escape(spec.name)}</h1>{paragraph(words, 'subtitle')}"
+    return f'<p class="over">lrsearch report</p><h1>{escape(spec.name)}</h1>{paragraph(words, "subtitle")}'
 
 
 def _navigation() -> str:
@@ -94,16 +100,24 @@ def _navigation() -> str:
     return f'<nav aria-label="Sections">{links}</nav>'
 
 
-def _section(
-    name: str, title: str, figures: Sequence[Figure | Absent], folded: Sequence[Figure | Absent] = ()
-) -> str:
-    blocks = "".join(map(figure_block, figures))
-    drawn = [figure for figure in folded if isinstance(figure, Figure)]
-    if drawn:
-        inner = "".join(map(figure_block, drawn))
-        words = f"Knobs of each schedule kind ({len(drawn)} figures)"
-        blocks += f"<details><summary>{words}</summary>{inner}</details>"
-    return f'<section id="{name}"><h2>{title}</h2>{blocks}</section>'
+def _section(name: str, title: str, *blocks: str) -> str:
+    return f'<section id="{name}"><h2>{title}</h2>{"".join(blocks)}</section>'
+
+
+def _blocks(figures: Sequence[Figure | Absent]) -> str:
+    return "".join(map(figure_block, figures))
+
+
+def _pair(figures: Sequence[Figure | Absent]) -> str:
+    """Return figures that stand side by side where there is room."""
+    return f'<div class="pair">{_blocks(figures)}</div>'
+
+
+def _folded(figures: Sequence[Figure | Absent]) -> str:
+    """Return figures behind a line that opens them; those that are absent are left out."""
+    drawn = [figure for figure in figures if isinstance(figure, Figure)]
+    words = f"Knobs of each schedule kind ({len(drawn)} figure{'' if len(drawn) == 1 else 's'})"
+    return f"<details><summary>{words}</summary>{_blocks(drawn)}</details>" if drawn else ""
 
 
 def _file(name: str) -> str:

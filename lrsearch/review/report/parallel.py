@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrsearch.parameters import Choice, Domain, Range, Scalar
 from lrsearch.review.report.colors import GREY, OUTCOMES, series_colors
-from lrsearch.review.report.figure import Absent, Axis, Figure, Label, Line, Mark, Rule
+from lrsearch.review.report.figure import Absent, Axis, Figure, Label, Line, Mark
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
 from lrsearch.review.wording import number
 from lrsearch.search.space import domain_of
@@ -149,12 +149,12 @@ def _figure(
     if every > 1:
         note += f" Of {len(everyone)} trials one in {every} is drawn, and all of the best tenth."
     last = len(coordinates)
-    rules = tuple(Rule(float(place), "", GREY) for place in range(last + 1))
+    axes = tuple(Line("", (float(at),) * 2, (0.0, 1.0), GREY, 1.5) for at in range(last + 1))
     names = tuple(coordinate.label for coordinate in coordinates) + (LOSS,)
     x = Axis("", span=(-0.35, last + 0.35), names=names)
-    y = Axis("", span=(-0.09, 1.09), ticks=False)
+    y = Axis("", span=(-0.1, 1.1), ticks=False)
     labels = _labels(coordinates, scale)
-    return Figure(name, title, x, y, tuple(marks), note.strip(), "", (), rules, labels, height=420)
+    return Figure(name, title, x, y, (*axes, *marks), note.strip(), labels=labels, height=400)
 
 
 def _kept(place: int, every: int, strong: bool) -> bool:

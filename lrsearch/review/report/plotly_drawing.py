@@ -10,6 +10,7 @@ from lrsearch.review.report.figure import Area, Axis, Band, Bars, Figure, Label,
 BAND_OPACITY, AREA_OPACITY = 0.13, 0.18
 SYMBOLS = {"circle": "circle", "hollow": "circle-open", "cross": "x", "star": "star", "diamond": "diamond"}
 GRID = "rgba(128, 128, 128, 0.22)"
+NARROW, WIDE = 0.75, 5.5  # decades of a logarithmic axis
 LONG_NAME = 16  # letters of a name beside an axis that are written in one line
 
 
@@ -135,7 +136,7 @@ def _axis(axis: Axis, *, upright: bool) -> dict[str, Any]:
         "fixedrange": bool(axis.names) or not axis.ticks,
     }
     if axis.log:
-        layout["tickformat"] = "~g"
+        layout |= {"tickformat": "~g", "dtick": _log_step(axis)}
     if axis.span is not None:
         layout["range"] = [_place(value, axis) for value in axis.span]
     if axis.names:
@@ -144,6 +145,15 @@ def _axis(axis: Axis, *, upright: bool) -> dict[str, Any]:
     if not axis.ticks:
         layout["visible"] = False
     return layout
+
+
+def _log_step(axis: Axis) -> str | int:
+    """Return which values of a logarithmic axis are named: all digits, 1, 2 and 5, or powers of ten."""
+    low, high = axis.span or (1.0, 1e3)
+    decades = math.log10(high / low)
+    if decades < NARROW:
+        return "D1"
+    return "D2" if decades < WIDE else math.ceil(decades / WIDE)
 
 
 def _broken(name: str) -> str:
@@ -185,7 +195,7 @@ def _band_word(band: Band, x: Axis) -> dict[str, Any]:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     along, across = ("y", "x") if rule.upright else ("x", "y")
-    line = {"color": rule.color, "width": 1.4, "dash": "dot" if rule.label else "solid"}
+    line = {"color": rule.color, "width": 1.4, "dash": "dot"}
     ends = {f"{along}0": 0, f"{along}1": 1, f"{along}ref": f"{along} domain"}
     return {"type": "line", f"{across}0": rule.at, f"{across}1": rule.at, **ends, "line": line, "layer": "below"}
 

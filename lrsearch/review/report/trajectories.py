@@ -72,7 +72,7 @@ def _trajectories(study: ShownStudy, part: str | None) -> Figure | Absent:
     if any(not trial.points[part].schedule_kind.loaded for trial in best):
         note += " Schedules whose code is not loaded are drawn by the learning rates of their epochs' last updates."
     x = Axis("epoch", span=(0.0, float(study.epochs)))
-    return Figure(name, title, x, _axis(lines), tuple(reversed(lines)), note.strip())
+    return Figure(name, title, x, _axis(lines), tuple(lines), note.strip())
 
 
 def _line(study: ShownStudy, trial: ShownTrial, part: str | None, steps: int, color: str) -> Line:
@@ -82,7 +82,7 @@ def _line(study: ShownStudy, trial: ShownTrial, part: str | None, steps: int, co
     except SpecError:
         epochs = study.facts.curves[trial.number]
         x, y = tuple(float(each.epoch) for each in epochs), tuple(each.lr for each in epochs)
-    width = 3.0 if trial is study.best else 1.8
+    width = 3.4 if trial is study.best else 1.8
     texts = tuple(f"trial {trial.number}, epoch {at:.2f}: lr {number(lr)}" for at, lr in zip(x, y, strict=True))
     label = f"trial {trial.number}: {point.kind}, {number(trial.loss)}"
     return Line(label, x, y, color, width, 1.0 if trial is study.best else 0.85, texts)

@@ -2,13 +2,14 @@
 
 from html import escape
 
+from lrsearch.review.report.colors import OUTCOMES
 from lrsearch.review.report.html import paragraph
 from lrsearch.review.report.trials import ShownStudy, ShownTrial, unix_seconds
 from lrsearch.review.wording import number
 
 MOST_ROWS = 2000
-HEAD = ("trial", "ended", "loss", "epochs", "lr", "schedule", "warm-up", "hyperparameters", "seconds")
-NUMERIC = {"trial", "loss", "epochs", "lr", "warm-up", "seconds"}
+HEAD = ("trial", "ended", "loss", "epochs", "lr", "schedule and the rest", "seconds")
+NUMERIC = {"trial", "loss", "epochs", "lr", "seconds"}
 
 
 def trial_table(study: ShownStudy, print_all: str) -> str:
@@ -53,20 +54,18 @@ def _row(trial: ShownTrial, part: str | None) -> str:
     began, ended = unix_seconds(trial.record.started_at), unix_seconds(trial.record.finished_at)
     seconds = ended - began if began is not None and ended is not None else None
     loss = "diverged" if trial.outcome == "diverged" else number(trial.loss) if trial.loss == trial.loss else "-"
-    words = trial.words + (f" ({trial.record.reason})" if trial.record.reason else "")
+    words = trial.words.removeprefix(f"lr {number(point.lr)}, ") + (f" ({trial.record.reason})" if trial.record.reason else "")
     values: list[tuple[str, float | None]] = [
         (str(trial.number), trial.number),
         (trial.outcome, None),
         (loss, trial.loss if trial.loss == trial.loss else None),
         (str(trial.record.epochs), trial.record.epochs),
         (number(point.lr), point.lr),
-        (point.kind, None),
-        (f"{point.warmup_fraction:.1%}" if point.warmup_fraction else "-", point.warmup_fraction),
         (words, None),
         (f"{seconds:.0f}" if seconds is not None else "-", seconds),
     ]
     cells = "".join(_cell(name, text, value) for name, (text, value) in zip(HEAD, values, strict=True))
-    return f'<tr data-outcome="{trial.outcome}">{cells}</tr>'
+    return f'<tr data-outcome="{trial.outcome}" style="--color: {OUTCOMES[trial.outcome]}">{cells}</tr>'
 
 
 def _cell(name: str, text: str, value: float | None) -> str:
@@ -77,4 +76,4 @@ def _cell(name: str, text: str, value: float | None) -> str:
 
 
 def _class(name: str) -> str:
-    return {"ended": ' class="outcome"', "hyperparameters": ' class="words"'}.get(name, "")
+    return {"ended": ' class="outcome"', "schedule and the rest": ' class="words"'}.get(name, "")

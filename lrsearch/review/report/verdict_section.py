@@ -75,9 +75,9 @@ def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
     return (
         f'<h2>Verdict</h2><div class="hero"><p class="who">Best trial: trial {best.number}</p>'
         f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
-        f'<p class="lead"><strong>Not confirmed.</strong> This is the best of {len(study.ended)} trials on one '
+        f'<div class="warning"><p><strong>Not confirmed.</strong> This is the best of {len(study.ended)} trials on one '
         "seed: the luckiest run of a search looks better than it is. Train the best trials and baselines on "
-        f"fresh seeds:</p>{command(commands.confirm)}{_code(study, best.points)}"
+        f"fresh seeds:</p>{command(commands.confirm)}</div>{_code(study, best.points)}"
     )
 
 
