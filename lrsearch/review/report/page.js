@@ -15,8 +15,15 @@ function colours() {
   return (name) => style.getPropertyValue(name).trim();
 }
 
+// On a phone there is no room for the names of 2 and 5 beside the powers of ten.
+function thinned(layout) {
+  const { dtick, range } = layout.xaxis;
+  return dtick === "D2" && range[1] - range[0] > 1.5 ? { ...layout, xaxis: { ...layout.xaxis, dtick: 1 } } : layout;
+}
+
 function themed(layout) {
   const colour = colours();
+  if (narrow.matches) layout = thinned(layout);
   const card = colour("--card");
   return {
     ...layout,

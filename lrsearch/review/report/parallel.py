@@ -14,8 +14,10 @@ from lrsearch.spec import plain_name, search_space
 
 LOSS = "loss"
 MOST_LINES = 1000
+HEIGHT = 380
 LEAST_TRIALS = 2  # of a kind whose knobs are drawn
 DIVERGED_AT = 1.0
+LONGEST_WHOLE = 1e7
 FINITE_UP_TO = 0.93  # of the axis of losses, where a trial diverged
 
 
@@ -50,7 +52,7 @@ class Coordinate:
         """What stands at the lower and the upper end."""
         if isinstance(self.domain, Choice):
             return str(self.domain.options[0]), str(self.domain.options[-1])
-        return number(self.domain.low), number(self.domain.high)
+        return _end(self.domain.low), _end(self.domain.high)
 
 
 def parallel(study: ShownStudy) -> list[Figure | Absent]:
@@ -122,6 +124,11 @@ def _lrs(study: ShownStudy, part: str | None) -> list[Coordinate]:
     ]
 
 
+def _end(value: float) -> str:
+    """Return a bound: as a whole number where it is one that is not too long."""
+    return f"{value:.0f}" if value == round(value) and abs(value) < LONGEST_WHOLE else number(value)
+
+
 def _short(name: str) -> str:
     return name.replace("warmup_fraction", "warm-up")
 
@@ -144,7 +151,7 @@ def _figure(
         for label, group in groups.items():
             mine = [t for place, t in enumerate(group) if (t.number in best) is strong and _kept(place, every, strong)]
             if mine:
-                width, opacity = (2.6, 0.95) if strong else (1.1, 0.4)
+                width, opacity = (2.6, 0.95) if strong else (1.1, 0.45)
                 marks.append(_line(mine, coordinates, scale, label, colors[label], width, opacity))
     if every > 1:
         note += f" Of {len(everyone)} trials one in {every} is drawn, and all of the best tenth."
@@ -154,7 +161,7 @@ def _figure(
     x = Axis("", span=(-0.35, last + 0.35), names=names)
     y = Axis("", span=(-0.1, 1.1), ticks=False)
     labels = _labels(coordinates, scale)
-    return Figure(name, title, x, y, (*axes, *marks), note.strip(), labels=labels, height=400)
+    return Figure(name, title, x, y, (*axes, *marks), note.strip(), labels=labels, height=HEIGHT)
 
 
 def _kept(place: int, every: int, strong: bool) -> bool:

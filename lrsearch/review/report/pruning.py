@@ -61,8 +61,8 @@ class AuditFindings:
         low, high = wilson(count, sample)
         return (
             f"Of {sample} stopped trials that were trained to their end, {count} would have been among the "
-            f"best tenth (loss below {number(self.threshold)}): {count / sample:.0%} of what was stopped, "
-            f"95% interval {low:.0%} to {high:.0%}."
+            f"best tenth (loss below {number(self.threshold)}): {count / sample:.0%}, with a 95% interval of "
+            f"{low:.0%} to {high:.0%}."
         )
 
 

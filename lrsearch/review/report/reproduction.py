@@ -1,6 +1,8 @@
 """The last section: with what the study was made, and how to make it again."""
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 import tomlkit
 
@@ -14,7 +16,7 @@ FILE = "study.toml"
 
 def reproduction(study: ShownStudy, commands: Commands) -> str:
     """Return the section: the study file, the versions, the data's fingerprint, the commands."""
-    content = tomlkit.dumps(study.spec.identity())
+    content = tomlkit.dumps(_inlined(study.spec.identity()))
     if study.spec.task == EXTERNAL:
         how = paragraph("The trials were trained by a script of your own; it belongs to this file:")
         run = commands.go_on
@@ -27,6 +29,18 @@ def reproduction(study: ShownStudy, commands: Commands) -> str:
     )
 
 
+def _inlined(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a study file with its ranges on one line each, and plain values before tables."""
+    content: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, Mapping) and "low" in value:
+            content[name] = tomlkit.inline_table()
+            content[name].update(value)
+        else:
+            content[name] = _inlined(value) if isinstance(value, Mapping) else value
+    return dict(sorted(content.items(), key=lambda item: type(item[1]) is dict))
+
+
 def _origin(study: ShownStudy) -> str:
     origin = study.facts.origin
     if not origin:
@@ -35,4 +49,4 @@ def _origin(study: ShownStudy) -> str:
     data = [("data (SHA-256)", origin["data"])] if "data" in origin else []
     devices = sorted({worker.device for worker in study.facts.workers})
     trained = [("trained on", ", ".join(devices))] if devices else []
-    return f"<h3>Versions and data</h3>{table(('', ''), [*versions, *data, *trained])}"
+    return f"<h3>Versions and data</h3>{table(('what', 'version'), [*versions, *data, *trained])}"

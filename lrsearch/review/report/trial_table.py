@@ -31,7 +31,7 @@ def trial_table(study: ShownStudy, print_all: str) -> str:
     outcomes = "".join(f'<option value="{name}">{name} ({count})</option>' for name, count in study.counts.items())
     return (
         '<section id="trials"><h2>All trials</h2>'
-        '<div class="filter"><label>Find <input type="search" placeholder="OneCycleLR, momentum ..."></label>'
+        '<div class="filter"><label>Find <input type="search" placeholder="words, such as WSD"></label>'
         f'<label>Ended <select><option value="">any way</option>{outcomes}</select></label>'
         f'<output>{min(len(trials), MOST_ROWS)} trials</output></div>{note}'
         f'<div class="scroll tall"><table class="sortable"><thead><tr>{heads}</tr></thead>'

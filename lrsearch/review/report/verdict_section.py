@@ -1,16 +1,19 @@
 """The first section: what to use, how good it is, what it cost, and the lines of PyTorch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from lrsearch.errors import LrsearchError
 from lrsearch.retrainings import Confirmation
 from lrsearch.review.report.commands import Commands
-from lrsearch.review.report.html import code_block, command, paragraph, table
+from lrsearch.review.report.html import code_block, command, paragraph
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
-from lrsearch.review.verdict import Estimate, Standing, Verdict, interval_text, p_text, verdict
+from lrsearch.review.verdict import Estimate, Standing, Verdict, p_text, verdict
 from lrsearch.review.wording import described, number, pytorch_lines
 from lrsearch.schedules import Hyperparameters
+
+MOST_DECIMALS = 9
 
 
 def verdict_section(study: ShownStudy, commands: Commands) -> str:
@@ -44,12 +47,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
     found = verdict(confirmation)
     winner = found.winner
     reporting = len(confirmation.seeds) - confirmation.selecting
-    head = _hero(
-        f"Winner: {winner.candidate.name}" if winner else "No winner",
-        winner.valid_loss if winner else None,
-        [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner and winner.valid_loss else [],
-        f"mean of {reporting} fresh seed{'' if reporting == 1 else 's'}, with its 95% interval",
-    )
+    head = _hero(study, winner, reporting) if winner else ""
     notes = "".join(paragraph(note, "note") for note in confirmation.notes)
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
@@ -59,11 +57,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
 
 
 def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
-    if winner is None:
-        return ""
-    frozen = study.spec.groups.frozen if study.spec.groups else ()
-    point = Hyperparameters.from_point(winner.candidate.point, frozen)
-    return _code(study, {None: point})
+    return _code(study, {None: _point(study, winner)}) if winner else ""
 
 
 def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
@@ -90,13 +84,22 @@ def _why_none(study: ShownStudy) -> str:
     return f"No trial of this study was trained to its end: of {ended}, {words}.{hint} To go on:"
 
 
-def _hero(who: str, found: Estimate | None, figures: Sequence[tuple[str, Estimate]], note: str) -> str:
+def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
+    figures = [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner.valid_loss else []
     tiles = "".join(
-        _tile(name, number(estimate.mean), f"{number(estimate.low)} to {number(estimate.high)}")
-        for name, estimate in figures
+        _tile(name, number(found.mean), f"{number(found.low)} to {number(found.high)}") for name, found in figures
     )
-    below = paragraph(note, "note") if found else ""
-    return f'<div class="hero"><p class="who">{escape(who)}</p><div class="tiles">{tiles}</div>{below}</div>'
+    note = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}, with its 95% interval" if figures else ""
+    words = described(_point(study, winner), study.spec.optimizer.name)
+    return (
+        f'<div class="hero"><p class="who">Winner: {escape(winner.candidate.name)}</p>'
+        f'<p class="what">{escape(words)}</p><div class="tiles">{tiles}</div>{paragraph(note, "note")}</div>'
+    )
+
+
+def _point(study: ShownStudy, standing: Standing) -> Hyperparameters:
+    frozen = study.spec.groups.frozen if study.spec.groups else ()
+    return Hyperparameters.from_point(standing.candidate.point, frozen)
 
 
 def _test_figures(standing: Standing) -> list[tuple[str, Estimate]]:
@@ -128,23 +131,41 @@ def _optimism(found: Verdict) -> str:
 
 def _standings(study: ShownStudy, found: Verdict) -> str:
     tests = list(dict.fromkeys(name for each in found.standings for name in each.test))
-    head = ["", "hyperparameters", "validation loss (95%)", *(f"test {name.replace('_', ' ')} (95%)" for name in tests)]
-    rows = [_row(study, each, tests) for each in found.standings]
-    return table([*head, "loss above the winner's (95%)", "p"], rows)
+    losses = [each.valid_loss.mean for each in found.standings if each.valid_loss]
+    decimals = _decimals(min(losses, default=1.0))
+    heads = ["validation loss", *(f"test {name.replace('_', ' ')}" for name in tests), "above the winner", "p"]
+    cells = "".join(f'<th class="number">{escape(head)}</th>' for head in heads)
+    rows = "".join(_row(study, each, tests, decimals) for each in found.standings)
+    return (
+        f'<div class="scroll"><table class="standings"><thead><tr><th>candidate</th>{cells}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
 
 
-def _row(study: ShownStudy, standing: Standing, tests: Sequence[str]) -> list[str]:
-    point = Hyperparameters.from_point(standing.candidate.point, study.spec.groups.frozen if study.spec.groups else ())
-    lost = f"{standing.lost} of its runs diverged or failed"
+def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: int) -> str:
+    words = described(_point(study, standing), study.spec.optimizer.name)
     compared = standing.comparison
-    return [
-        standing.candidate.name,
-        described(point, study.spec.optimizer.name),
-        interval_text(standing.valid_loss) if standing.valid_loss else lost,
-        *(interval_text(standing.test[name]) if name in standing.test else "-" for name in tests),
-        interval_text(compared.difference) if compared else "-",
-        p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-",
-    ]
+    lost = f'<td class="number">{standing.lost} run{"" if standing.lost == 1 else "s"} lost</td>'
+    figures = "".join(_estimate(standing.test.get(name), 4) for name in tests)
+    return (
+        f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small></td>'
+        f"{_estimate(standing.valid_loss, decimals) if standing.valid_loss else lost}{figures}"
+        f"{_estimate(compared.difference if compared else None, decimals)}"
+        f'<td class="number">{p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"}</td></tr>'
+    )
+
+
+def _estimate(found: Estimate | None, decimals: int) -> str:
+    """Return a cell with a mean and, below it, its interval, all with as many decimals."""
+    if found is None:
+        return '<td class="number">-</td>'
+    mean, low, high = (f"{value:.{decimals}f}" for value in (found.mean, found.low, found.high))
+    return f'<td class="number">{mean}<small>{low} to {high}</small></td>'
+
+
+def _decimals(loss: float) -> int:
+    """Return how many decimals show four digits of a loss."""
+    return min(max(3 - math.floor(math.log10(abs(loss))), 0), MOST_DECIMALS) if loss else 4
 
 
 def _how(confirmation: Confirmation) -> str:
