@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 GREY = "#8a93a0"
 ACCENT = "#2f7fd1"
-BOUND = "#c2379a"
+BEST = "#c2379a"
+BOUND = "#7c8794"
 INTERVAL = "#1e9e6a"
 
 # By how a trial ended.
@@ -22,16 +23,16 @@ SERIES = (
     "#2f7fd1",
     "#e08a00",
     "#1e9e6a",
-    "#c2379a",
+    "#8c8a1d",
     "#d9542b",
     "#7a6bd6",
     "#2aa5b8",
-    "#8c8a1d",
+    "#a0673a",
     "#b0607f",
     "#6b8e23",
-    "#a0673a",
+    "#7d5ba6",
     "#5f7f9f",
-    "#cf6fbf",
+    "#3f8f8f",
     "#4f9f4f",
     "#9a79c8",
     "#c79a2a",

@@ -27,18 +27,21 @@ def command(line: str) -> str:
     return code_block(line, "the command")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = (), kind: str = ""
+) -> str:
     """Return a table in a frame that scrolls by itself.
 
     Args:
         head: words above the columns.
         rows: texts of the cells.
         numeric: columns that are aligned to the right.
+        kind: class of the table, if it has one.
     """
     right = set(numeric)
     heads = "".join(f"<th{_class('number' if place in right else '')}>{escape(word)}</th>" for place, word in enumerate(head))
     body = "".join(f"<tr>{_cells(row, right)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table{_class(kind)}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def script_json(value: Any) -> str:

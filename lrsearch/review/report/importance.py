@@ -39,7 +39,7 @@ def importance(study: ShownStudy) -> list[Figure | Absent]:
     if complete < FEW_TRIALS:
         note += f" With {complete} complete trials this is a hint, not a measurement."
     y = Axis("", span=(len(rows) - 0.4, -0.6), names=tuple(f"{name} {share:.0%}" for name, share in ranked))
-    x = Axis("part of the importance", span=(0.0, max(shares) * 1.05 or 1.0))
+    x = Axis("share of the importance", span=(0.0, max(shares) * 1.05 or 1.0))
     return [Figure("importance", TITLE, x, y, (bars,), note, height=130 + 46 * len(rows))]
 
 

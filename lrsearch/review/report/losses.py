@@ -7,6 +7,7 @@ from dataclasses import replace
 from lrsearch.lr_range import LrInterval, find_zones
 from lrsearch.parameters import Choice, Range
 from lrsearch.review.report.colors import (
+    BEST,
     BOUND,
     GREY,
     INTERVAL,
@@ -46,7 +47,7 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
     marks += _ends(shown, "stopped", Points("stopped here", (), (), GREY, "hollow", 5.0, 0.8))
     marks += _ends(shown, "diverged", Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8))
     if study.best in shown:
-        marks.append(replace(_curves([study.best], (low, high), BOUND), label=f"best: trial {study.best.number}", width=2.6, opacity=1.0))
+        marks.append(replace(_curves([study.best], (low, high), BEST), label=f"best: trial {study.best.number}", width=2.6, opacity=1.0))
     legend = "learning rate" if part is None else f"learning rate of {part}"
     x = Axis("epoch", span=(0.5, study.epochs + 0.5))
     losses = [loss for trial in shown for loss in trial.losses if math.isfinite(loss)]
@@ -101,7 +102,7 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
     marks += _points(diverged, part, top, f"diverged ({len(diverged)})", OUTCOMES["diverged"], "cross", 0.9)
     best = study.best
     if best is not None:
-        marks += _points([best], part, [best.loss], "best", BOUND, "star", 1.0)
+        marks += _points([best], part, [best.loss], "best", BEST, "star", 1.0)
     bounds, band = _bounds(study), _interval(study)
     note = "Filled: trained to the end. Hollow: stopped early, at its last loss."
     if diverged:

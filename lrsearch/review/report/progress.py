@@ -2,7 +2,7 @@
 
 import math
 
-from lrsearch.review.report.colors import BOUND, OUTCOMES, series_colors
+from lrsearch.review.report.colors import BEST, OUTCOMES, series_colors
 from lrsearch.review.report.figure import Absent, Axis, Figure, Line, Mark, Points
 from lrsearch.review.report.losses import of_part, loss_axis, top_of
 from lrsearch.review.report.trials import ShownStudy
@@ -50,7 +50,7 @@ def _history(study: ShownStudy, name: str, title: str, *, over_time: bool) -> Fi
             x = tuple(places[place] for place in mine)
             marks.append(Points(outcome, x, losses, OUTCOMES[outcome], symbol, 7.0, 0.8, texts))
     steps = tuple(f"best so far: {number(value)}" for value in best)
-    marks.append(Line("best so far", places, best, BOUND, 2.5, 1.0, steps, steps=True))
+    marks.append(Line("best so far", places, best, BEST, 2.5, 1.0, steps, steps=True))
     label = f"{unit} of training (pauses left out)" if over_time else "trials that have ended"
     end = study.clock.total_s / length if over_time else len(study.ended)
     return Figure(name, title, Axis(label, span=(0.0, end * 1.02 or 1.0)), y, tuple(marks))

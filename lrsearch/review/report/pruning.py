@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lrsearch.retrainings import Retraining
-from lrsearch.review.report.colors import BOUND, OUTCOMES, series_colors
+from lrsearch.review.report.colors import BEST, OUTCOMES, series_colors
 from lrsearch.review.report.figure import Absent, Axis, Bars, Figure, Mark, Points, Rule
 from lrsearch.review.report.losses import LOSS, loss_axis, top_of
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
@@ -150,7 +150,7 @@ def _audit(study: ShownStudy, found: AuditFindings) -> Figure:
         texts = tuple(each.trial.text for each in lost)
         top = (top_of(y),) * len(lost)
         marks.append(Points("diverged or failed", xs, top, OUTCOMES["diverged"], "cross", 9.0, 0.9, texts))
-    rule = Rule(found.threshold, "best tenth", BOUND, upright=False)
+    rule = Rule(found.threshold, "best tenth", BEST, upright=False)
     note = "Below the line, marked by a star: trials that would have been among the best tenth."
     title = "Stopped trials, trained to their end"
     x = Axis(f"{LOSS} when it was stopped", x.log, x.span)

@@ -49,4 +49,5 @@ def _origin(study: ShownStudy) -> str:
     data = [("data (SHA-256)", origin["data"])] if "data" in origin else []
     devices = sorted({worker.device for worker in study.facts.workers})
     trained = [("trained on", ", ".join(devices))] if devices else []
-    return f"<h3>Versions and data</h3>{table(('what', 'version'), [*versions, *data, *trained])}"
+    rows = table(("what", "version"), [*versions, *data, *trained], kind="facts")
+    return f"<h3>Versions and data</h3>{rows}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lrsearch.errors import SpecError
-from lrsearch.review.report.colors import SERIES
+from lrsearch.review.report.colors import BEST, SERIES
 from lrsearch.review.report.figure import Absent, Axis, Figure, Line
 from lrsearch.review.report.losses import of_part
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
@@ -64,7 +64,7 @@ def _trajectories(study: ShownStudy, part: str | None) -> Figure | Absent:
     steps = study.facts.steps_per_epoch or NOMINAL_STEPS
     lines = [
         _line(study, trial, part, steps, color)
-        for trial, color in zip(best, SERIES, strict=False)
+        for trial, color in zip(best, (BEST, *SERIES), strict=False)
     ]
     note = f"The best {len(best)} trials as they were trained, update by update." if len(best) > 1 else ""
     if study.facts.steps_per_epoch is None:
