@@ -38,6 +38,9 @@ SERIES = (
     "#c79a2a",
 )
 
+MANY = 100  # marks from which on they get fainter
+FAINTEST = 0.3
+
 SCALE = ("#4a62d8", "#2f93d0", "#1e9e8a", "#7fa02a", "#e0a100", "#e0702a", "#d23b4e")
 """From small to large, for values that have an order."""
 
@@ -45,6 +48,11 @@ SCALE = ("#4a62d8", "#2f93d0", "#1e9e8a", "#7fa02a", "#e0a100", "#e0702a", "#d23
 def series_colors(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for each name; there are sixteen, then they repeat."""
     return {name: SERIES[place % len(SERIES)] for place, name in enumerate(names)}
+
+
+def opacity(usual: float, count: int) -> float:
+    """Return how opaque many marks are: the more there are, the fainter, that all are seen."""
+    return round(usual * min(1.0, max(FAINTEST, math.sqrt(MANY / max(count, 1)))), 2)
 
 
 def level(value: float, low: float, high: float) -> int:

@@ -15,6 +15,7 @@ from lrsearch.review.report.colors import (
     SCALE,
     level,
     level_bounds,
+    opacity,
     series_colors,
 )
 from lrsearch.review.report.figure import Absent, Axis, Band, Figure, Line, Mark, Points, Rule
@@ -43,7 +44,8 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
     marks: list[Mark] = []
     for place in sorted({level(trial.points[part].lr, low, high) for trial in shown}):
         mine = [trial for trial in shown if level(trial.points[part].lr, low, high) == place]
-        marks.append(_curves(mine, level_bounds(place, low, high), SCALE[place]))
+        curves = _curves(mine, level_bounds(place, low, high), SCALE[place])
+        marks.append(replace(curves, opacity=opacity(curves.opacity, len(shown))))
     marks += _ends(shown, "stopped", Points("stopped here", (), (), GREY, "hollow", 5.0, 0.8))
     marks += _ends(shown, "diverged", Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8))
     if study.best in shown:
@@ -93,11 +95,12 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
         return Absent(name, title, "No trial with a loss has ended yet.")
     y = loss_axis([trial.loss for trial in finite] or [1.0], room_above=0.12 if diverged else 0.0)
     colors, marks = series_colors(study.kinds), []
-    for outcome, symbol, opacity in (("stopped", "hollow", 0.75), ("complete", "circle", 0.95)):
+    faint = opacity(0.75, len(finite))
+    for outcome, symbol, seen in (("stopped", "hollow", faint), ("complete", "circle", 0.95)):
         for kind in study.kinds:
             mine = [t for t in finite if t.outcome == outcome and t.points[part].kind == kind]
             label = kind if outcome == "complete" or not _has_complete(finite, part, kind) else ""
-            marks += _points(mine, part, [t.loss for t in mine], label, colors[kind], symbol, opacity)
+            marks += _points(mine, part, [t.loss for t in mine], label, colors[kind], symbol, seen)
     top = [top_of(y)] * len(diverged)
     marks += _points(diverged, part, top, f"diverged ({len(diverged)})", OUTCOMES["diverged"], "cross", 0.9)
     best = study.best
@@ -124,14 +127,14 @@ def _points(
     label: str,
     color: str,
     symbol: str,
-    opacity: float,
+    seen: float,
 ) -> list[Mark]:
     if not trials:
         return []
     lrs = tuple(trial.points[part].lr for trial in trials)
     texts = tuple(trial.text for trial in trials)
     size = {"star": 15.0, "hollow": 8.0}.get(symbol, 9.0)
-    return [Points(label, lrs, tuple(losses), color, symbol, size, opacity, texts)]
+    return [Points(label, lrs, tuple(losses), color, symbol, size, seen, texts)]
 
 
 def _bounds(study: ShownStudy) -> tuple[Rule, ...]:

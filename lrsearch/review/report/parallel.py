@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.parameters import Choice, Domain, Range, Scalar
-from lrsearch.review.report.colors import GREY, OUTCOMES, series_colors
+from lrsearch.review.report.colors import GREY, OUTCOMES, opacity, series_colors
 from lrsearch.review.report.figure import Absent, Axis, Figure, Label, Line, Mark
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
 from lrsearch.review.wording import number
@@ -151,8 +151,8 @@ def _figure(
         for label, group in groups.items():
             mine = [t for place, t in enumerate(group) if (t.number in best) is strong and _kept(place, every, strong)]
             if mine:
-                width, opacity = (2.6, 0.95) if strong else (1.1, 0.45)
-                marks.append(_line(mine, coordinates, scale, label, colors[label], width, opacity))
+                width, seen = (2.6, 0.95) if strong else (1.1, opacity(0.45, len(everyone)))
+                marks.append(_line(mine, coordinates, scale, label, colors[label], width, seen))
     if every > 1:
         note += f" Of {len(everyone)} trials one in {every} is drawn, and all of the best tenth."
     last = len(coordinates)
@@ -175,7 +175,7 @@ def _line(
     label: str,
     color: str,
     width: float,
-    opacity: float,
+    seen: float,
 ) -> Line:
     x: list[float] = []
     y: list[float] = []
@@ -184,7 +184,7 @@ def _line(
         x += [*map(float, range(len(coordinates) + 1)), math.nan]
         y += [*(coordinate.position(trial) for coordinate in coordinates), scale.position(trial), math.nan]
         texts += [trial.text] * (len(coordinates) + 1) + [""]
-    return Line(label, tuple(x), tuple(y), color, width, opacity, tuple(texts))
+    return Line(label, tuple(x), tuple(y), color, width, seen, tuple(texts))
 
 
 def _labels(coordinates: Sequence[Coordinate], scale: "_LossScale") -> tuple[Label, ...]:

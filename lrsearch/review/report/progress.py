@@ -2,7 +2,7 @@
 
 import math
 
-from lrsearch.review.report.colors import BEST, OUTCOMES, series_colors
+from lrsearch.review.report.colors import BEST, OUTCOMES, opacity, series_colors
 from lrsearch.review.report.figure import Absent, Axis, Figure, Line, Mark, Points
 from lrsearch.review.report.losses import of_part, loss_axis, top_of
 from lrsearch.review.report.trials import ShownStudy
@@ -67,14 +67,15 @@ def _kinds(study: ShownStudy, part: str | None) -> Figure | Absent:
     }
     rows = sorted(study.kinds, key=lambda kind: (best[kind], study.kinds.index(kind)))
     colors, marks = series_colors(study.kinds), []
-    for outcome, symbol, opacity in (("stopped", "hollow", 0.7), ("complete", "circle", 0.9)):
+    faint = opacity(0.75, len(finite))
+    for outcome, symbol, seen in (("stopped", "hollow", faint), ("complete", "circle", 0.9)):
         for row, kind in enumerate(rows):
             mine = [t for t in finite if t.outcome == outcome and t.points[part].kind == kind]
             if mine:
                 x = tuple(trial.loss for trial in mine)
                 y = tuple(row + SPREAD * ((trial.number * GOLDEN_RATIO) % 1 - 0.5) for trial in mine)
                 texts = tuple(trial.text for trial in mine)
-                marks.append(Points("", x, y, colors[kind], symbol, 8.0, opacity, texts))
+                marks.append(Points("", x, y, colors[kind], symbol, 8.0, seen, texts))
     x_axis = loss_axis([trial.loss for trial in finite])
     names = tuple(_row_name(study, part, kind) for kind in rows)
     y_axis = Axis("", span=(len(rows) - 0.4, -0.6), names=names)

@@ -41,7 +41,7 @@ class ShownTrial:
         """Its number in the study."""
         return self.record.number
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """Validation loss after the last epoch that it trained; NaN if there is none, or it diverged."""
         if self.outcome == "diverged":
@@ -51,7 +51,7 @@ class ShownTrial:
         found = value if self.outcome == "complete" else last
         return found if math.isfinite(found) else math.nan
 
-    @property
+    @cached_property
     def text(self) -> str:
         """What it is, in a few short lines."""
         epochs = f"{self.record.epochs} epoch" + ("" if self.record.epochs == 1 else "s")
