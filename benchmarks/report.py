@@ -2,8 +2,9 @@
 
 Run it with: python -m benchmarks.report --trials 1000 --epochs 25
 
-A trainer without training fills a study in a temporary database, its losses made up: a random search over the
-usual seven kinds of schedule, pruned. Then ``lrsearch report`` runs in a process of its own, as a user runs it.
+A trainer without training fills a study in a temporary database, its losses made up: a random search over
+the usual seven kinds of schedule, pruned. Then ``lrsearch report`` runs in a process of its own, as a user
+runs it.
 """
 
 import argparse

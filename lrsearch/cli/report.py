@@ -27,7 +27,9 @@ def report(
     studies: Annotated[
         list[str], typer.Argument(metavar="STUDY...", help="Names of stored studies; several are compared.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Page to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Page to write.")] = Path(
+        "report.html"
+    ),
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     storage: StorageOption = None,
 ) -> None:

@@ -82,11 +82,14 @@ def comparison(groups: Sequence[StudyGroup]) -> Figure | Absent:
         if seeds > 1:
             areas.append(Area("", x, low, high, color))
         texts = tuple(
-            f"{group.label}: {number(value)} after {trials:.0f} trials" for trials, value in zip(x, median, strict=True)
+            f"{group.label}: {number(value)} after {trials:.0f} trials"
+            for trials, value in zip(x, median, strict=True)
         )
         label = f"{group.label} ({seeds} seed{'' if seeds == 1 else 's'})"
         medians.append(Line(label, x, median, color, 2.5, 1.0, texts, steps=True))
-    values = [value for _x, low, _median, high in lines.values() for value in (*low, *high) if math.isfinite(value)]
+    values = [
+        value for _x, low, _median, high in lines.values() for value in (*low, *high) if math.isfinite(value)
+    ]
     several = any(len(group.studies) > 1 for group in groups)
     note = "Line: median over the studies of a group; area: their quartiles. " if several else ""
     note += "Only complete trials count, in the order in which trials ended."
@@ -100,10 +103,15 @@ def _quartiles(group: StudyGroup) -> tuple[tuple[float, ...], ...]:
     curves = [study.best_so_far() for study in group.studies if study.best is not None]
     length = min(map(len, curves))
     # Before its first complete trial a study has no value: worse than any.
-    values = np.array([[math.inf if math.isnan(value) else value for value in curve[:length]] for curve in curves])
+    values = np.array(
+        [[math.inf if math.isnan(value) else value for value in curve[:length]] for curve in curves]
+    )
     low, median, high = np.percentile(values, (25, 50, 75), axis=0, method="nearest")
     x = tuple(float(trials) for trials in range(1, length + 1))
-    return (x, *(tuple(float(v) if math.isfinite(v) else math.nan for v in each) for each in (low, median, high)))
+    return (
+        x,
+        *(tuple(float(v) if math.isfinite(v) else math.nan for v in each) for each in (low, median, high)),
+    )
 
 
 def _labels(contents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -132,7 +140,8 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _warning(facts: Sequence[StudyFacts]) -> str:
     tasks, epochs = ({each.spec.task for each in facts}, {each.spec.epochs for each in facts})
     if len(tasks) > 1:
-        return f"These studies learn different tasks ({', '.join(sorted(tasks))}): their losses cannot be compared."
+        names = ", ".join(sorted(tasks))
+        return f"These studies learn different tasks ({names}): their losses cannot be compared."
     if len(epochs) > 1:
         words = " and ".join(map(str, sorted(each or 0 for each in epochs)))
         return f"Their trials train for {words} epochs: a longer one has more time to learn."
@@ -141,18 +150,26 @@ def _warning(facts: Sequence[StudyFacts]) -> str:
 
 def _subtitle(groups: Sequence[StudyGroup]) -> str:
     seeds = [len(group.studies) for group in groups]
-    each = f"{seeds[0]} seed{'' if seeds[0] == 1 else 's'} each" if len(set(seeds)) == 1 else "with several seeds"
+    each = (
+        f"{seeds[0]} seed{'' if seeds[0] == 1 else 's'} each"
+        if len(set(seeds)) == 1
+        else "with several seeds"
+    )
     return f"{len(groups)} group{'' if len(groups) == 1 else 's'}, {each}"
 
 
 def _group_table(groups: Sequence[StudyGroup]) -> str:
     rows = []
-    for group in sorted(groups, key=lambda group: float(np.median(group.finals)) if group.finals else math.inf):
+    for group in sorted(
+        groups, key=lambda group: float(np.median(group.finals)) if group.finals else math.inf
+    ):
         finals = group.finals
         low, median, high = np.percentile(finals, (25, 50, 75)) if finals else (None, None, None)
         span = f"{number(low)} to {number(high)}" if len(finals) > 1 else "-"
         trained = [study.epochs_trained for study in group.studies]
-        rows.append((group.label, str(len(group.studies)), number(median), span, f"{np.median(trained):,.0f}"))
+        rows.append(
+            (group.label, str(len(group.studies)), number(median), span, f"{np.median(trained):,.0f}")
+        )
     head = ("studies", "seeds", "best loss, median", "quartiles", "epochs trained, median")
     return table(head, rows, numeric=(1, 2, 3, 4))
 

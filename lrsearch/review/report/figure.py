@@ -39,7 +39,6 @@ class Line:
         opacity: in (0, 1].
         texts: what is shown beside each point that is pointed at; empty for nothing.
         steps: whether y keeps its value until the next x.
-        dashed: whether it is.
     """
 
     label: str
@@ -50,7 +49,6 @@ class Line:
     opacity: float = 1.0
     texts: tuple[str, ...] = ()
     steps: bool = False
-    dashed: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ def check_figure_file(path: Path) -> None:
         InputError: with the rule.
     """
     if path.suffix.lower() not in (PAGE, *IMAGES):
-        raise InputError(f"figures are written as .html, .png and .svg, but got {path.name!r}; choose one of these")
+        raise InputError(
+            f"figures are written as .html, .png and .svg, but got {path.name!r}; choose one of these"
+        )
     check_folder(path)
 
 

@@ -16,10 +16,8 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def code_block(code: str, label: str) -> str:
     """Return code with a button that copies it."""
-    return (
-        f'<div class="code"><button type="button" class="copy" aria-label="Copy {escape(label)}">Copy</button>'
-        f"<pre><code>{escape(code)}</code></pre></div>"
-    )
+    button = f'<button type="button" class="copy" aria-label="Copy {escape(label)}">Copy</button>'
+    return f'<div class="code">{button}<pre><code>{escape(code)}</code></pre></div>'
 
 
 def command(line: str) -> str:
@@ -39,9 +37,13 @@ def table(
         kind: class of the table, if it has one.
     """
     right = set(numeric)
-    heads = "".join(f"<th{_class('number' if place in right else '')}>{escape(word)}</th>" for place, word in enumerate(head))
+    heads = "".join(
+        f"<th{_class('number' if place in right else '')}>{escape(word)}</th>"
+        for place, word in enumerate(head)
+    )
     body = "".join(f"<tr>{_cells(row, right)}</tr>" for row in rows)
-    return f'<div class="scroll"><table{_class(kind)}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    inside = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table{_class(kind)}>{inside}</table></div>'
 
 
 def script_json(value: Any) -> str:
@@ -56,7 +58,9 @@ def figure_block(figure: Figure | Absent, *, heading: str = "h3") -> str:
     """Return a figure with its title, legend and note; or why it is absent."""
     title = f"<{heading}>{escape(figure.title)}</{heading}>"
     if isinstance(figure, Absent):
-        return f'<div class="absent" id="absent-{escape(figure.name)}">{title}{paragraph(figure.reason)}</div>'
+        return (
+            f'<div class="absent" id="absent-{escape(figure.name)}">{title}{paragraph(figure.reason)}</div>'
+        )
     data = script_json(plotly_figure(figure))
     return (
         f'<figure id="{escape(figure.name)}">{title}{_legend(figure)}'
@@ -81,7 +85,8 @@ def _legend(figure: Figure) -> str:
 
 def _cells(row: Sequence[str], right: set[int]) -> str:
     return "".join(
-        f"<td{_class('number' if place in right else '')}>{escape(cell)}</td>" for place, cell in enumerate(row)
+        f"<td{_class('number' if place in right else '')}>{escape(cell)}</td>"
+        for place, cell in enumerate(row)
     )
 
 

@@ -49,7 +49,14 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
     marks += _ends(shown, "stopped", Points("stopped here", (), (), GREY, "hollow", 5.0, 0.8))
     marks += _ends(shown, "diverged", Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8))
     if study.best in shown:
-        marks.append(replace(_curves([study.best], (low, high), BEST), label=f"best: trial {study.best.number}", width=2.6, opacity=1.0))
+        marks.append(
+            replace(
+                _curves([study.best], (low, high), BEST),
+                label=f"best: trial {study.best.number}",
+                width=2.6,
+                opacity=1.0,
+            )
+        )
     legend = "learning rate" if part is None else f"learning rate of {part}"
     x = Axis("epoch", span=(0.5, study.epochs + 0.5))
     losses = [loss for trial in shown for loss in trial.losses if math.isfinite(loss)]
@@ -93,7 +100,9 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
     diverged = [trial for trial in ended if trial.outcome == "diverged"]
     if not finite and not diverged:
         return Absent(name, title, "No trial with a loss has ended yet.")
-    y = loss_axis([trial.loss for trial in finite] or [1.0], room_above=0.12 if diverged else 0.0)
+    room = 0.12 if diverged else 0.0
+    losses = [trial.loss for trial in finite]
+    y = loss_axis(losses, room_above=room) if losses else Axis(LOSS, span=(0.0, 1.0), ticks=False)
     colors, marks = series_colors(study.kinds), []
     faint = opacity(0.75, len(finite))
     for outcome, symbol, seen in (("stopped", "hollow", faint), ("complete", "circle", 0.95)):
@@ -109,7 +118,7 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
     bounds, band = _bounds(study), _interval(study)
     note = "Filled: trained to the end. Hollow: stopped early, at its last loss."
     if diverged:
-        note += " Crosses at the top: diverged."
+        note += " Crosses at the top: diverged." if finite else " All that ended have diverged."
     if band:
         note += " Green: where the loss fell in the range test."
     x = Axis("learning rate (peak)", log=True, span=_lr_span(ended, part, bounds))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from lrsearch.review.report.figure import Area, Axis, Band, Bars, Figure, Label, Line, Mark, Points, Rule
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 SYMBOLS = {"circle": "o", "hollow": "o", "cross": "x", "star": "*", "diamond": "D"}
 WIDTH_IN, PIXELS_PER_IN = 10.0, 96.0
 MOST_ENTRIES = 20
+NOTE_WIDTH = 100  # letters of a line
 WORD = 9.0
 
 
@@ -49,6 +51,8 @@ def _draw(axes: "Axes", figure: Figure) -> None:
     axes.set_title(_plain(figure.title), loc="left", fontsize=13, pad=20 if figure.rules else 8)
     _set_axis(axes, figure.x, upright=False)
     _set_axis(axes, figure.y, upright=True)
+    if figure.note:
+        axes.set_xlabel(_plain(f"{figure.x.label}\n{fill(figure.note, NOTE_WIDTH)}".strip()))
     axes.spines[["top", "right"]].set_visible(False)
     for band in figure.bands:
         _draw_band(axes, band)
@@ -95,9 +99,7 @@ def _minor(axis: Axis):  # type: ignore[no-untyped-def]  # a formatter of matplo
 def _draw_mark(axes: "Axes", mark: Mark) -> None:
     label = _plain(mark.label) or None
     if isinstance(mark, Line):
-        style = {"lw": mark.width, "alpha": mark.opacity, "ls": "--" if mark.dashed else "-"}
-        steps = "steps-post" if mark.steps else "default"
-        axes.plot(mark.x, mark.y, color=mark.color, label=label, drawstyle=steps, **style)
+        _draw_line(axes, mark, label)
     elif isinstance(mark, Points):
         _draw_points(axes, mark, label)
     elif isinstance(mark, Bars):
@@ -106,10 +108,30 @@ def _draw_mark(axes: "Axes", mark: Mark) -> None:
         axes.fill_between(mark.x, mark.low, mark.high, color=mark.color, alpha=0.18, lw=0, step="post")
 
 
+def _draw_line(axes: "Axes", line: Line, label: str | None) -> None:
+    axes.plot(
+        line.x,
+        line.y,
+        color=line.color,
+        label=label,
+        lw=line.width,
+        alpha=line.opacity,
+        drawstyle="steps-post" if line.steps else "default",
+    )
+
+
 def _draw_points(axes: "Axes", points: Points, label: str | None) -> None:
-    style = {"ms": points.size * 0.75, "alpha": points.opacity, "color": points.color, "zorder": 4}
-    filling = {"mfc": "none"} if points.symbol == "hollow" else {}
-    axes.plot(points.x, points.y, SYMBOLS[points.symbol], label=label, **style, **filling)
+    axes.plot(
+        points.x,
+        points.y,
+        SYMBOLS[points.symbol],
+        color=points.color,
+        label=label,
+        ms=points.size * 0.75,
+        mfc="none" if points.symbol == "hollow" else points.color,
+        alpha=points.opacity,
+        zorder=4,
+    )
 
 
 def _draw_bars(axes: "Axes", bars: Bars, label: str | None) -> None:
@@ -121,23 +143,19 @@ def _draw_bars(axes: "Axes", bars: Bars, label: str | None) -> None:
 
 def _draw_band(axes: "Axes", band: Band) -> None:
     axes.axvspan(band.low, band.high, color=band.color, alpha=0.13, lw=0)
-    if band.label:
-        _write_beside(axes, band.label, (band.low, 0), ("data", "axes fraction"), (4, 4), "left", "#404040")
+    _write_beside(axes, band.label, (band.low, 0), ("data", "axes fraction"), (4, 4), "left", "#404040")
 
 
 def _draw_rule(axes: "Axes", rule: Rule) -> None:
-    line = {"color": rule.color, "lw": 1.2, "ls": ":"}
     if not rule.upright:
-        axes.axhline(rule.at, **line)
-        if rule.label:
-            place = ("axes fraction", "data")
-            _write_beside(axes, rule.label, (1, rule.at), place, (0, 3), "right", rule.color)
+        axes.axhline(rule.at, color=rule.color, lw=1.2, ls=":")
+        _write_beside(axes, rule.label, (1, rule.at), ("axes fraction", "data"), (0, 3), "right", rule.color)
         return
-    axes.axvline(rule.at, **line)
-    if rule.label:
-        middle = axes.transAxes.inverted().transform(axes.transData.transform((rule.at, axes.get_ylim()[0])))[0]
-        side = "left" if middle < 0.5 else "right"
-        _write_beside(axes, rule.label, (rule.at, 1), ("data", "axes fraction"), (0, 3), side, rule.color)
+    axes.axvline(rule.at, color=rule.color, lw=1.2, ls=":")
+    low, high = (axes.transData.transform((end, axes.get_ylim()[0]))[0] for end in axes.get_xlim())
+    at = axes.transData.transform((rule.at, axes.get_ylim()[0]))[0]
+    side = "left" if at < (low + high) / 2 else "right"
+    _write_beside(axes, rule.label, (rule.at, 1), ("data", "axes fraction"), (0, 3), side, rule.color)
 
 
 def _draw_label(axes: "Axes", label: Label) -> None:
@@ -174,7 +192,7 @@ def _add_legend(axes: "Axes", figure: Figure) -> None:
     shown = list(dict.fromkeys(labels))[:MOST_ENTRIES]
     if shown:
         title = _plain(figure.legend) or None
-        axes.legend(
+        legend = axes.legend(
             [entries[label] for label in shown],
             shown,
             title=title,
@@ -184,6 +202,9 @@ def _add_legend(axes: "Axes", figure: Figure) -> None:
             title_fontsize=WORD,
             frameon=False,
         )
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1.0)
 
 
 def _plain(text: str) -> str:

@@ -89,8 +89,8 @@ def figures_page(title: str, figures: Sequence[Figure | Absent]) -> str:
 def _header(study: ShownStudy) -> str:
     spec = study.spec
     words = (
-        f"{spec.task}, {spec.optimizer.name}, {study.epochs} epochs, sampler {spec.sampler}, pruner {spec.pruner}, "
-        f"seed {spec.seed}; begun {study.facts.created_at[:16].replace('T', ' ')} UTC"
+        f"{spec.task}, {spec.optimizer.name}, {study.epochs} epochs, sampler {spec.sampler}, "
+        f"pruner {spec.pruner}, seed {spec.seed}; begun {study.facts.created_at[:16].replace('T', ' ')} UTC"
     )
     return f'<p class="over">lrsearch report</p><h1>{escape(spec.name)}</h1>{paragraph(words, "subtitle")}'
 

@@ -61,13 +61,15 @@ def parallel(study: ShownStudy) -> list[Figure | Absent]:
     trials = [trial for trial in study.ended if trial.outcome != "failed"]
     if not any(math.isfinite(trial.loss) for trial in trials):
         return [Absent("parallel", title, "No trial with a finite loss has ended yet.")]
+    coordinates = _shared(study)
+    if not coordinates:
+        return [Absent("parallel", title, "The trials share no searched parameter.")]
     part = study.parts[0]
     groups = {kind: [t for t in trials if t.points[part].kind == kind] for kind in study.kinds}
     note = (
         "Each line is a trial, coloured by its schedule kind; click a kind to hide it. Strong lines are the "
         "best tenth. Axes are the parameters that all trials share; no warm-up counts as 0."
     )
-    coordinates = _shared(study)
     return [_figure(study, "parallel", title, coordinates, groups, series_colors(study.kinds), note)]
 
 
@@ -149,7 +151,11 @@ def _figure(
     marks: list[Mark] = []
     for strong in (False, True):
         for label, group in groups.items():
-            mine = [t for place, t in enumerate(group) if (t.number in best) is strong and _kept(place, every, strong)]
+            mine = [
+                t
+                for place, t in enumerate(group)
+                if (t.number in best) is strong and _kept(place, every, strong)
+            ]
             if mine:
                 width, seen = (2.6, 0.95) if strong else (1.1, opacity(0.45, len(everyone)))
                 marks.append(_line(mine, coordinates, scale, label, colors[label], width, seen))
@@ -157,7 +163,7 @@ def _figure(
         note += f" Of {len(everyone)} trials one in {every} is drawn, and all of the best tenth."
     last = len(coordinates)
     axes = tuple(Line("", (float(at),) * 2, (0.0, 1.0), GREY, 1.5) for at in range(last + 1))
-    names = tuple(coordinate.label for coordinate in coordinates) + (LOSS,)
+    names = (*(coordinate.label for coordinate in coordinates), LOSS)
     x = Axis("", span=(-0.35, last + 0.35), names=names)
     y = Axis("", span=(-0.1, 1.1), ticks=False)
     labels = _labels(coordinates, scale)

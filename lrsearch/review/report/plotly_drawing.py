@@ -1,11 +1,23 @@
-"""Figures as plotly draws them on a page: plain values for JSON; the page's script adds the colours of text."""
+"""Figures as plotly draws them on a page, as plain values for JSON; the colours of text are the page's."""
 
 import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from lrsearch.review.report.figure import Area, Axis, Band, Bars, Figure, Label, Line, Mark, Numbers, Points, Rule
+from lrsearch.review.report.figure import (
+    Area,
+    Axis,
+    Band,
+    Bars,
+    Figure,
+    Label,
+    Line,
+    Mark,
+    Numbers,
+    Points,
+    Rule,
+)
 
 BAND_OPACITY, AREA_OPACITY = 0.13, 0.18
 SYMBOLS = {"circle": "circle", "hollow": "circle-open", "cross": "x", "star": "star", "diamond": "diamond"}
@@ -43,7 +55,9 @@ def legend_entries(figure: Figure) -> list[tuple[str, str, str, list[int]]]:
     for mark in figure.marks:
         traces = len(_traces(mark))
         if mark.label:
-            symbol = mark.symbol if isinstance(mark, Points) else "line" if isinstance(mark, Line) else "circle"
+            symbol = (
+                mark.symbol if isinstance(mark, Points) else "line" if isinstance(mark, Line) else "circle"
+            )
             entries.setdefault((mark.label, mark.color), (symbol, []))[1].extend(range(place, place + traces))
         place += traces
     return [(label, color, symbol, places) for (label, color), (symbol, places) in entries.items()]
@@ -64,7 +78,6 @@ def _traces(mark: Mark) -> list[dict[str, Any]]:
 
 def _line(line: Line) -> dict[str, Any]:
     shape = {"shape": "hv"} if line.steps else {}
-    dash = {"dash": "dash"} if line.dashed else {}
     return {
         **_common(line.label, line.texts),
         "type": "scatter",
@@ -72,7 +85,7 @@ def _line(line: Line) -> dict[str, Any]:
         "x": _numbers(line.x),
         "y": _numbers(line.y),
         "opacity": line.opacity,
-        "line": {"color": line.color, "width": line.width, **shape, **dash},
+        "line": {"color": line.color, "width": line.width, **shape},
     }
 
 
@@ -121,7 +134,11 @@ def _area(area: Area) -> list[dict[str, Any]]:
 
 
 def _common(label: str, texts: Sequence[str]) -> dict[str, Any]:
-    pointed = {"text": [html_lines(text) for text in texts], "hoverinfo": "text"} if texts else {"hoverinfo": "skip"}
+    pointed = (
+        {"text": [html_lines(text) for text in texts], "hoverinfo": "text"}
+        if texts
+        else {"hoverinfo": "skip"}
+    )
     return {"name": html_lines(label), **pointed}
 
 
@@ -197,7 +214,14 @@ def _rule(rule: Rule) -> dict[str, Any]:
     along, across = ("y", "x") if rule.upright else ("x", "y")
     line = {"color": rule.color, "width": 1.4, "dash": "dot"}
     ends = {f"{along}0": 0, f"{along}1": 1, f"{along}ref": f"{along} domain"}
-    return {"type": "line", f"{across}0": rule.at, f"{across}1": rule.at, **ends, "line": line, "layer": "below"}
+    return {
+        "type": "line",
+        f"{across}0": rule.at,
+        f"{across}1": rule.at,
+        **ends,
+        "line": line,
+        "layer": "below",
+    }
 
 
 def _rule_word(rule: Rule, figure: Figure) -> dict[str, Any]:
@@ -205,7 +229,10 @@ def _rule_word(rule: Rule, figure: Figure) -> dict[str, Any]:
     if not rule.upright:
         at = _place(rule.at, figure.y)
         return {**word, "x": 1, "xref": "x domain", "xanchor": "right", "y": at, "yanchor": "bottom"}
-    at, (low, high) = _place(rule.at, figure.x), (_place(value, figure.x) for value in figure.x.span or (0, 1))
+    at, (low, high) = (
+        _place(rule.at, figure.x),
+        (_place(value, figure.x) for value in figure.x.span or (0, 1)),
+    )
     anchor = "left" if at < (low + high) / 2 else "right"
     return {**word, "x": at, "xanchor": anchor, "y": 1, "yref": "y domain", "yanchor": "bottom"}
 

@@ -4,7 +4,7 @@ import math
 
 from lrsearch.review.report.colors import BEST, OUTCOMES, opacity, series_colors
 from lrsearch.review.report.figure import Absent, Axis, Figure, Line, Mark, Points
-from lrsearch.review.report.losses import of_part, loss_axis, top_of
+from lrsearch.review.report.losses import loss_axis, of_part, top_of
 from lrsearch.review.report.trials import ShownStudy
 from lrsearch.review.wording import number
 
@@ -65,7 +65,9 @@ def _kinds(study: ShownStudy, part: str | None) -> Figure | Absent:
         kind: min((trial.loss for trial in study.ranked if trial.points[part].kind == kind), default=math.inf)
         for kind in study.kinds
     }
-    rows = sorted(study.kinds, key=lambda kind: (best[kind], study.kinds.index(kind)))
+    tried = {trial.points[part].kind for trial in study.ended}
+    kinds = [kind for kind in study.kinds if kind in tried]
+    rows = sorted(kinds, key=lambda kind: (best[kind], kinds.index(kind)))
     colors, marks = series_colors(study.kinds), []
     faint = opacity(0.75, len(finite))
     for outcome, symbol, seen in (("stopped", "hollow", faint), ("complete", "circle", 0.9)):
@@ -79,10 +81,11 @@ def _kinds(study: ShownStudy, part: str | None) -> Figure | Absent:
     x_axis = loss_axis([trial.loss for trial in finite])
     names = tuple(_row_name(study, part, kind) for kind in rows)
     y_axis = Axis("", span=(len(rows) - 0.4, -0.6), names=names)
-    note = (
-        "Filled: trained to the end; hollow: stopped early, at its last loss. The kind with the best trial "
-        "stands first; beside each are its complete trials and all its trials."
-    )
+    note = "Filled: trained to the end; hollow: stopped early, at its last loss. "
+    if len(rows) > 1:
+        note += "The kind with the best trial stands first; beside each are its complete and all its trials."
+    else:
+        note += "This is the only kind that was tried."
     return Figure(name, title, x_axis, y_axis, tuple(marks), note, height=130 + 44 * len(rows))
 
 

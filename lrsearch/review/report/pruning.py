@@ -129,7 +129,9 @@ def _epochs(study: ShownStudy) -> Figure | Absent:
 
 
 def _audit(study: ShownStudy, found: AuditFindings) -> Figure:
-    finite = [each for each in found.audited if math.isfinite(each.run.value) and math.isfinite(each.trial.loss)]
+    finite = [
+        each for each in found.audited if math.isfinite(each.run.value) and math.isfinite(each.trial.loss)
+    ]
     lost = [each for each in found.audited if not math.isfinite(each.run.value)]
     ends = [each.run.value for each in finite]
     y = loss_axis([*ends, found.threshold], label="loss trained to the end", room_above=0.1 if lost else 0.0)

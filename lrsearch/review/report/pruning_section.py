@@ -28,6 +28,8 @@ def pruning_section(study: ShownStudy, figures: Sequence[Figure | Absent], comma
 
 def _saved(study: ShownStudy) -> str:
     stopped = study.counts["stopped"]
+    if not study.ended:
+        return "No trial has ended yet."
     if not stopped:
         why = "This study has no pruner." if study.spec.pruner == "none" else "The pruner stopped no trial."
         return f"{why} Every trial that neither diverged nor failed trained to its end."
@@ -42,8 +44,8 @@ def _without_audit(study: ShownStudy, commands: Commands) -> str:
     if not study.counts["stopped"]:
         return paragraph("Nothing was stopped, so there is nothing to audit.")
     words = (
-        "Not known: nobody has looked at what the stopped trials would have become. Train a sample of them to "
-        "their end:"
+        "Not known: nobody has looked at what the stopped trials would have become. Train a sample of them "
+        "to their end:"
     )
     return paragraph(words) + command(commands.audit)
 

@@ -47,7 +47,9 @@ def timeline(study: ShownStudy) -> list[Figure | Absent]:
     y = Axis("", span=(len(shown) - 0.45, -0.55), names=tuple(shown))
     end = max(study.clock.total_s, SHORTEST_S) / length
     x = Axis(f"{unit} of training (pauses left out)", span=(0.0, end * 1.01))
-    note = "Trials that a worker trained at once lie side by side in its row. Times are stored in whole seconds."
+    note = (
+        "Trials that a worker trained at once lie side by side in its row. Times are stored in whole seconds."
+    )
     if len(rows) > MOST_WORKERS:
         note += f" Of {len(rows)} workers the first {MOST_WORKERS} are drawn."
     height = 110 + sum(min(max(34, 5 * count), 120) for count in lanes.values())

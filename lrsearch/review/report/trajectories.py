@@ -63,14 +63,13 @@ def _trajectories(study: ShownStudy, part: str | None) -> Figure | Absent:
         return Absent(name, title, "No trial has been trained to its end yet.")
     steps = study.facts.steps_per_epoch or NOMINAL_STEPS
     lines = [
-        _line(study, trial, part, steps, color)
-        for trial, color in zip(best, (BEST, *SERIES), strict=False)
+        _line(study, trial, part, steps, color) for trial, color in zip(best, (BEST, *SERIES), strict=False)
     ]
     note = f"The best {len(best)} trials as they were trained, update by update." if len(best) > 1 else ""
     if study.facts.steps_per_epoch is None:
         note += f" The number of updates in an epoch is not known: drawn with {NOMINAL_STEPS}."
     if any(not trial.points[part].schedule_kind.loaded for trial in best):
-        note += " Schedules whose code is not loaded are drawn by the learning rates of their epochs' last updates."
+        note += " A schedule whose code is not loaded is drawn by the last update of each epoch."
     x = Axis("epoch", span=(0.0, float(study.epochs)))
     return Figure(name, title, x, _axis(lines), tuple(lines), note.strip())
 
@@ -83,7 +82,9 @@ def _line(study: ShownStudy, trial: ShownTrial, part: str | None, steps: int, co
         epochs = study.facts.curves[trial.number]
         x, y = tuple(float(each.epoch) for each in epochs), tuple(each.lr for each in epochs)
     width = 3.4 if trial is study.best else 1.8
-    texts = tuple(f"trial {trial.number}, epoch {at:.2f}: lr {number(lr)}" for at, lr in zip(x, y, strict=True))
+    texts = tuple(
+        f"trial {trial.number}, epoch {at:.2f}: lr {number(lr)}" for at, lr in zip(x, y, strict=True)
+    )
     label = f"trial {trial.number}: {point.kind}, {number(trial.loss)}"
     return Line(label, x, y, color, width, 1.0 if trial is study.best else 0.85, texts)
 
@@ -92,7 +93,7 @@ def _axis(lines: Sequence[Line]) -> Axis:
     peaks = [max((lr for lr in line.y if math.isfinite(lr)), default=0.0) for line in lines]
     high = max(peaks)
     if min(peaks) > 0 and high / min(peaks) > WIDE:
-        return Axis("learning rate", log=True, span=(min(peaks) * DEPTH ** 0.5, high * 1.3))
+        return Axis("learning rate", log=True, span=(min(peaks) * DEPTH**0.5, high * 1.3))
     return Axis("learning rate", span=(0.0, high * 1.06 or 1.0))
 
 

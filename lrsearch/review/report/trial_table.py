@@ -24,16 +24,20 @@ def trial_table(study: ShownStudy, print_all: str) -> str:
     trials = sorted(study.trials, key=_rank)
     note = ""
     if len(trials) > MOST_ROWS:
-        note = paragraph(f"The best {MOST_ROWS:,} of {len(trials):,} trials; all of them: {print_all}", "note")
+        note = paragraph(
+            f"The best {MOST_ROWS:,} of {len(trials):,} trials; all of them: {print_all}", "note"
+        )
     parts = [None] if study.parts == (None,) else list(study.parts)
     rows = "".join(_row(trial, parts[0]) for trial in trials[:MOST_ROWS])
     heads = "".join(_head(name) for name in HEAD)
-    outcomes = "".join(f'<option value="{name}">{name} ({count})</option>' for name, count in study.counts.items())
+    outcomes = "".join(
+        f'<option value="{name}">{name} ({count})</option>' for name, count in study.counts.items()
+    )
     return (
         '<section id="trials"><h2>All trials</h2>'
         '<div class="filter"><label>Find <input type="search" placeholder="words, such as WSD"></label>'
         f'<label>Ended <select><option value="">any way</option>{outcomes}</select></label>'
-        f'<output>{min(len(trials), MOST_ROWS)} trials</output></div>{note}'
+        f"<output>{min(len(trials), MOST_ROWS)} trials</output></div>{note}"
         f'<div class="scroll tall"><table class="sortable"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
     )
@@ -53,8 +57,12 @@ def _row(trial: ShownTrial, part: str | None) -> str:
     point = trial.points[part]
     began, ended = unix_seconds(trial.record.started_at), unix_seconds(trial.record.finished_at)
     seconds = ended - began if began is not None and ended is not None else None
-    loss = "diverged" if trial.outcome == "diverged" else number(trial.loss) if trial.loss == trial.loss else "-"
-    words = trial.words.removeprefix(f"lr {number(point.lr)}, ") + (f" ({trial.record.reason})" if trial.record.reason else "")
+    loss = (
+        "diverged" if trial.outcome == "diverged" else number(trial.loss) if trial.loss == trial.loss else "-"
+    )
+    words = trial.words.removeprefix(f"lr {number(point.lr)}, ") + (
+        f" ({trial.record.reason})" if trial.record.reason else ""
+    )
     values: list[tuple[str, float | None]] = [
         (str(trial.number), trial.number),
         (trial.outcome, None),
@@ -71,7 +79,7 @@ def _row(trial: ShownTrial, part: str | None) -> str:
 def _cell(name: str, text: str, value: float | None) -> str:
     """Return a cell; one of numbers says its value for sorting, ``""`` where it has none."""
     if name not in NUMERIC:
-        return f'<td{_class(name)}>{escape(text)}</td>'
+        return f"<td{_class(name)}>{escape(text)}</td>"
     return f'<td class="number" data-value="{"" if value is None else f"{value:.6g}"}">{escape(text)}</td>'
 
 

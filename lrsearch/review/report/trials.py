@@ -170,7 +170,9 @@ class StudyClock:
         """Return the clock of a study's trials."""
         merged: list[list[float]] = []
         times = [(unix_seconds(each.started_at), unix_seconds(each.finished_at)) for each in records]
-        for begin, end in sorted((one, other) for one, other in times if one is not None and other is not None):
+        for begin, end in sorted(
+            (one, other) for one, other in times if one is not None and other is not None
+        ):
             if merged and begin <= merged[-1][1] + 1:  # times are stored in whole seconds
                 merged[-1][1] = max(merged[-1][1], end)
             else:

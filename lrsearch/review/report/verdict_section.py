@@ -6,6 +6,7 @@ from html import escape
 
 from lrsearch.errors import LrsearchError
 from lrsearch.retrainings import Confirmation
+from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.report.commands import Commands
 from lrsearch.review.report.html import code_block, command, paragraph
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
@@ -63,31 +64,30 @@ def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
 def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
     best = study.best
     if best is None:
-        return f"<h2>No winner yet</h2>{paragraph(_why_none(study), 'lead')}{command(commands.go_on)}"
+        return f"<h2>No winner yet</h2>{paragraph(_why_none(study, commands), 'lead')}"
     figures = [("validation loss", number(best.loss)), *_metrics(study, best)]
     tiles = "".join(_tile(name, value) for name, value in figures)
     return (
         f'<h2>Verdict</h2><div class="hero"><p class="who">Best trial: trial {best.number}</p>'
         f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
-        f'<div class="warning"><p><strong>Not confirmed.</strong> This is the best of {len(study.ended)} trials on one '
-        "seed: the luckiest run of a search looks better than it is. Train the best trials and baselines on "
-        f"fresh seeds:</p>{command(commands.confirm)}</div>{_code(study, best.points)}"
+        '<div class="warning"><p><strong>Not confirmed.</strong> This is the best of '
+        f"{len(study.ended)} trials on one seed: the luckiest run of a search looks better than it is. Train "
+        f"the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}</div>{_code(study, best.points)}"
     )
 
 
-def _why_none(study: ShownStudy) -> str:
-    counts, ended = study.counts, len(study.ended)
-    if not ended:
-        return "No trial of this study has ended yet. Train it:"
-    words = ", ".join(f"{counts[name]} {name}" for name in ("stopped", "diverged", "failed") if counts[name])
-    hint = " Search smaller learning rates: lrsearch range-test finds bounds." if counts["diverged"] else ""
-    return f"No trial of this study was trained to its end: of {ended}, {words}.{hint} To go on:"
+def _why_none(study: ShownStudy, commands: Commands) -> str:
+    words = {"pruned": "stopped", "diverged": "diverged", "fail": "failed"}
+    counts = {name: study.counts[outcome] for name, outcome in words.items()}
+    why = without_complete_trial(study.spec, counts, commands.go_on)
+    return f"{why[:1].upper()}{why[1:]}"
 
 
 def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
     figures = [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner.valid_loss else []
     tiles = "".join(
-        _tile(name, number(found.mean), f"{number(found.low)} to {number(found.high)}") for name, found in figures
+        _tile(name, number(found.mean), f"{number(found.low)} to {number(found.high)}")
+        for name, found in figures
     )
     note = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}, with its 95% interval" if figures else ""
     words = described(_point(study, winner), study.spec.optimizer.name)
@@ -109,7 +109,10 @@ def _test_figures(standing: Standing) -> list[tuple[str, Estimate]]:
 def _metrics(study: ShownStudy, trial: ShownTrial) -> list[tuple[str, str]]:
     epochs = study.facts.curves.get(trial.number, ())
     metrics = epochs[-1].metrics if epochs else {}
-    return [(name.replace("valid_", "validation ").replace("_", " "), number(value)) for name, value in metrics.items()]
+    return [
+        (name.replace("valid_", "validation ").replace("_", " "), number(value))
+        for name, value in metrics.items()
+    ]
 
 
 def _tile(name: str, value: str, below: str = "") -> str:
@@ -123,8 +126,8 @@ def _optimism(found: Verdict) -> str:
     searched, more = found.winner.candidate.search_value, found.optimism
     word = "higher" if more.mean >= 0 else "lower"
     return paragraph(
-        f"The search had found {number(searched)} for it; on fresh seeds its loss is {number(abs(more.mean))} "
-        f"{word} (95%: {number(more.low)} to {number(more.high)}).",
+        f"The search had found {number(searched)} for it; on fresh seeds its loss is "
+        f"{number(abs(more.mean))} {word} (95%: {number(more.low)} to {number(more.high)}).",
         "note",
     )
 
@@ -133,7 +136,12 @@ def _standings(study: ShownStudy, found: Verdict) -> str:
     tests = list(dict.fromkeys(name for each in found.standings for name in each.test))
     losses = [each.valid_loss.mean for each in found.standings if each.valid_loss]
     decimals = _decimals(min(losses, default=1.0))
-    heads = ["validation loss", *(f"test {name.replace('_', ' ')}" for name in tests), "above the winner", "p"]
+    heads = [
+        "validation loss",
+        *(f"test {name.replace('_', ' ')}" for name in tests),
+        "above the winner",
+        "p",
+    ]
     cells = "".join(f'<th class="number">{escape(head)}</th>' for head in heads)
     rows = "".join(_row(study, each, tests, decimals) for each in found.standings)
     return (
@@ -145,13 +153,14 @@ def _standings(study: ShownStudy, found: Verdict) -> str:
 def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: int) -> str:
     words = described(_point(study, standing), study.spec.optimizer.name)
     compared = standing.comparison
+    p = p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"
     lost = f'<td class="number">{standing.lost} run{"" if standing.lost == 1 else "s"} lost</td>'
     figures = "".join(_estimate(standing.test.get(name), 4) for name in tests)
     return (
-        f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small></td>'
-        f"{_estimate(standing.valid_loss, decimals) if standing.valid_loss else lost}{figures}"
+        f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small>'
+        f"</td>{_estimate(standing.valid_loss, decimals) if standing.valid_loss else lost}{figures}"
         f"{_estimate(compared.difference if compared else None, decimals)}"
-        f'<td class="number">{p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"}</td></tr>'
+        f'<td class="number">{escape(p)}</td></tr>'
     )
 
 
@@ -172,9 +181,9 @@ def _how(confirmation: Confirmation) -> str:
     selecting, reporting = confirmation.selecting, len(confirmation.seeds) - confirmation.selecting
     return paragraph(
         f"{len(confirmation.candidates)} candidates, {confirmation.epochs} epochs each, on "
-        f"{len(confirmation.seeds)} fresh seeds: {selecting} chose the winner, the other {reporting} give the "
-        "figures above. Differences are paired by seed; p by a paired t test, corrected for all comparisons "
-        "(Holm).",
+        f"{len(confirmation.seeds)} fresh seeds: {selecting} chose the winner, the other {reporting} give "
+        "the figures above. Differences are paired by seed; p by a paired t test, corrected for all "
+        "comparisons (Holm).",
         "note",
     )
 
@@ -188,14 +197,18 @@ def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> st
             else "These hyperparameters cannot be written as lines of PyTorch here."
         )
         return f"<h3>In PyTorch</h3>{paragraph(reason, 'note')}"
-    batches = "" if study.spec.batch_size is None else f" in batches of {study.spec.batch_size}, drop_last=True"
+    batches = (
+        "" if study.spec.batch_size is None else f" in batches of {study.spec.batch_size}, drop_last=True"
+    )
     note = f"For {study.epochs} epochs of {study.facts.steps_per_epoch} updates{batches}; model is yours."
     return f"<h3>In PyTorch</h3>{code_block(code, 'the lines of PyTorch')}{paragraph(note, 'note')}"
 
 
 def _cost(study: ShownStudy) -> str:
     counts, budget = study.counts, study.epochs * len(study.ended)
-    ended = ", ".join(f"{counts[name]} {name}" for name in ("complete", "stopped", "diverged", "failed") if counts[name])
+    ended = ", ".join(
+        f"{counts[name]} {name}" for name in ("complete", "stopped", "diverged", "failed") if counts[name]
+    )
     saved = f"{study.epochs_saved / budget:.0%} of {budget:,}" if budget else ""
     tiles = [
         _tile("trials ended", f"{len(study.ended)} of {study.spec.trials}", ended),

@@ -50,7 +50,13 @@ def study(trials=28, ends=ENDS, steps=STEPS, **changes):
         workers=tuple(_worker(place) for place in range(2)),
         worker_of={number: f"host:{number % 2}" for number in range(trials)},
         steps_per_epoch=steps,
-        origin={"python": "3.11.0", "lrsearch": "0.1.0", "torch": "2.13.0", "optuna": "5.0.0", "data": "ab" * 32},
+        origin={
+            "python": "3.11.0",
+            "lrsearch": "0.1.0",
+            "torch": "2.13.0",
+            "optuna": "5.0.0",
+            "data": "ab" * 32,
+        },
     )
 
 
@@ -61,7 +67,9 @@ def confirmed(facts, baseline_loss=0.2, name="tuned constant"):
         Candidate(f"trial {t.number}", hyperparameters(facts.spec, t.params).to_point(), t.number, t.value)
         for t in best
     ]
-    candidates.append(Candidate(name, {"lr": 0.05, "kind": "constant", "warmup_fraction": 0.0, "momentum": 0.0}))
+    candidates.append(
+        Candidate(name, {"lr": 0.05, "kind": "constant", "warmup_fraction": 0.0, "momentum": 0.0})
+    )
     seeds, losses = tuple(range(100, 106)), (0.1, 0.11, baseline_loss)
     runs = {
         candidate.name: tuple(_retraining(candidate.point, seed, loss) for seed in seeds)
@@ -87,7 +95,9 @@ def _retraining(point, seed, loss, sway=0.002):
     if math.isinf(loss):
         return Retraining(point, seed, EPOCHS, (9.0,), diverged=True)
     end = loss + sway * math.sin(seed + 50 * loss)
-    return Retraining(point, seed, EPOCHS, (*[2 * loss] * (EPOCHS - 1), end), {}, {"loss": end, "accuracy": 1 - end})
+    return Retraining(
+        point, seed, EPOCHS, (*[2 * loss] * (EPOCHS - 1), end), {}, {"loss": end, "accuracy": 1 - end}
+    )
 
 
 def _point(space: SearchSpace, number):
@@ -100,19 +110,27 @@ def _point(space: SearchSpace, number):
 
 
 def _curve(number, outcome, epochs):
-    length = {"complete": epochs, "stopped": 1 + number % (epochs - 1) if epochs > 1 else 1, "diverged": 2, "failed": 1}
+    length = {
+        "complete": epochs,
+        "stopped": 1 + number % (epochs - 1) if epochs > 1 else 1,
+        "diverged": 2,
+        "failed": 1,
+    }
     level = 0.05 + 0.3 * ((number * GOLDEN_RATIO) % 1)
     losses = [level + 2 * 0.5**epoch for epoch in range(1, length.get(outcome, 0) + 1)]
     if outcome == "diverged":
         losses[-1] = math.nan
     return tuple(
-        EpochResult(number, epoch, loss, loss, {"valid_accuracy": 0.9}, 0.01, 0.5) for epoch, loss in enumerate(losses, 1)
+        EpochResult(number, epoch, loss, loss, {"valid_accuracy": 0.9}, 0.01, 0.5)
+        for epoch, loss in enumerate(losses, 1)
     )
 
 
 def _record(number, outcome, curve, point):
     state = {"complete": "COMPLETE", "failed": "FAIL", "running": "RUNNING"}.get(outcome, "PRUNED")
-    value = {"failed": None, "diverged": math.inf, "running": None}.get(outcome, curve[-1].valid_loss if curve else None)
+    value = {"failed": None, "diverged": math.inf, "running": None}.get(
+        outcome, curve[-1].valid_loss if curve else None
+    )
     begin, end = 3 * number, 3 * number + 5
     return TrialRecord(
         number=number,
