@@ -1,3 +1,3 @@
 """Fixtures that every test may use."""
 
-pytest_plugins = ["tests.fixtures.mnist", "tests.fixtures.databases"]
+pytest_plugins = ["tests.fixtures.mnist", "tests.fixtures.databases", "tests.fixtures.browser"]

@@ -60,7 +60,7 @@ class Points:
         x: values along the x-axis.
         y: values along the y-axis, as many.
         color: as ``#rrggbb``.
-        symbol: circle, hollow (a circle that is not filled), cross, star or diamond.
+        symbol: circle, hollow (a circle that is not filled), cross or star.
         size: diameter in points.
         opacity: in (0, 1].
         texts: what is shown beside each point that is pointed at; empty for nothing.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Image
 
-SYMBOLS = {"circle": "o", "hollow": "o", "cross": "x", "star": "*", "diamond": "D"}
+SYMBOLS = {"circle": "o", "hollow": "o", "cross": "x", "star": "*"}
 WIDTH_IN, PIXELS_PER_IN = 10.0, 96.0
 MOST_ENTRIES = 20
 NOTE_WIDTH = 100  # letters of a line

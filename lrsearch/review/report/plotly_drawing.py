@@ -20,7 +20,7 @@ from lrsearch.review.report.figure import (
 )
 
 BAND_OPACITY, AREA_OPACITY = 0.13, 0.18
-SYMBOLS = {"circle": "circle", "hollow": "circle-open", "cross": "x", "star": "star", "diamond": "diamond"}
+SYMBOLS = {"circle": "circle", "hollow": "circle-open", "cross": "x", "star": "star"}
 GRID = "rgba(128, 128, 128, 0.22)"
 NARROW, WIDE = 0.75, 5.5  # decades of a logarithmic axis
 LONG_NAME = 16  # letters of a name beside an axis that are written in one line

@@ -72,7 +72,8 @@ def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
         f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
         '<div class="warning"><p><strong>Not confirmed.</strong> This is the best of '
         f"{len(study.ended)} trials on one seed: the luckiest run of a search looks better than it is. Train "
-        f"the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}</div>{_code(study, best.points)}"
+        f"the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}</div>"
+        f"{_code(study, best.points)}"
     )
 
 
