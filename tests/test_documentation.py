@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrsearch.cli import main
+from lrsearch.review.report.catalogue import FIGURES
 from lrsearch.service.studies import resolved
 from lrsearch.spec import read_spec, spec_from
 
@@ -89,6 +90,20 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     printed = capsys.readouterr().out
     assert "Study by-itself: 16 of 16 trials have ended" in printed
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
+
+
+def test_the_commands_of_the_page_on_the_report_run(monkeypatch, tmp_path, capsys):
+    """Each figure that the page names is drawn, and no other exists; three studies are compared."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    page = ROOT / "docs" / "report.md"
+    for line in commands(page, "lrsearch"):
+        run(monkeypatch, line)
+    assert "Study digits-tpe: 40 of 40 trials have ended" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.html")} == {"report.html", "samplers.html"}
+    assert (tmp_path / "loss.svg").is_file()
+    assert "3 studies compared" in (tmp_path / "samplers.html").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", page.read_text(), re.MULTILINE) == list(FIGURES)
 
 
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):

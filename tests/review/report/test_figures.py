@@ -49,7 +49,10 @@ def test_every_trial_lies_over_its_learning_rate():
     figure = shown(USUAL, "loss-over-lr")
     for outcome, symbol in (("complete", "circle"), ("stopped", "hollow")):
         found = Counter(
-            (x, y) for mark in figure.marks if mark.symbol == symbol for x, y in zip(mark.x, mark.y, strict=True)
+            (x, y)
+            for mark in figure.marks
+            if mark.symbol == symbol
+            for x, y in zip(mark.x, mark.y, strict=True)
         )
         assert found == Counter((trial.points[None].lr, trial.loss) for trial in trials(USUAL, outcome))
     colors = {mark.label: {m.color for m in figure.marks if m.label == mark.label} for mark in figure.marks}
@@ -134,7 +137,9 @@ def test_long_curves_are_thinned_and_it_is_said(monkeypatch):
     assert "Of 840 epochs only so many are drawn" in figure.note
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if not kind.needs_feedback], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS.values() if not kind.needs_feedback], ids=lambda k: k.name
+)
 def test_a_trajectory_is_the_schedules(kind):
     """At every update that is drawn, the first and the last of each epoch among them."""
     point = Hyperparameters(0.1, kind.name, warmup_fraction=0.1 if kind.takes_warmup else 0.0)
@@ -178,9 +183,13 @@ def test_time_is_that_of_training():
         times = {"started_at": f"2026-01-01T{begin}+00:00", "finished_at": f"2026-01-01T{end}+00:00"}
         return replace(USUAL.trials[0], **times)
 
-    clock = StudyClock.of([record("01:00:00", "01:00:10"), record("01:00:05", "01:00:20"), record("05:00:00", "05:00:30")])
+    clock = StudyClock.of(
+        [record("01:00:00", "01:00:10"), record("01:00:05", "01:00:20"), record("05:00:00", "05:00:30")]
+    )
     assert clock.total_s == 50
-    assert [clock.at(f"2026-01-01T{time}+00:00") for time in ("01:00:00", "01:00:15", "03:00:00", "05:00:10")] == [
+    assert [
+        clock.at(f"2026-01-01T{time}+00:00") for time in ("01:00:00", "01:00:15", "03:00:00", "05:00:10")
+    ] == [
         0,
         15,
         20,
@@ -219,8 +228,16 @@ def test_importance_finds_the_parameter_that_matters():
     ("facts", "reason"),
     [
         (study(trials=3), "It takes 4 complete trials, and there are 1."),
-        (study(space={"kinds": ["constant"], "warmup_fraction": 0.0}, optimizer={"name": "SGD"}), "lr: it has all"),
-        (study(space={"kinds": ["constant"], "lr": 0.1, "warmup_fraction": 0.0}, optimizer={"name": "SGD"}), "share no"),
+        (
+            study(space={"kinds": ["constant"], "warmup_fraction": 0.0}, optimizer={"name": "SGD"}),
+            "lr: it has all",
+        ),
+        (
+            study(
+                space={"kinds": ["constant"], "lr": 0.1, "warmup_fraction": 0.0}, optimizer={"name": "SGD"}
+            ),
+            "share no",
+        ),
     ],
 )
 def test_importance_says_why_it_is_absent(facts, reason):
@@ -266,9 +283,18 @@ def test_the_knobs_of_each_kind_have_a_figure_of_their_own():
 def test_a_bar_for_each_trial_is_as_long_as_it_trained():
     """In the colour of its end."""
     figure = shown(USUAL, "pruning")
-    bars = {place: length for mark in figure.marks for place, length in zip(mark.places, mark.lengths, strict=True)}
+    bars = {
+        place: length
+        for mark in figure.marks
+        for place, length in zip(mark.places, mark.lengths, strict=True)
+    }
     assert bars == {float(trial.number): float(trial.epochs) for trial in USUAL.trials}
-    assert {mark.label for mark in figure.marks} == {"complete (8)", "stopped (12)", "diverged (4)", "failed (4)"}
+    assert {mark.label for mark in figure.marks} == {
+        "complete (8)",
+        "stopped (12)",
+        "diverged (4)",
+        "failed (4)",
+    }
 
 
 def test_an_audit_says_how_many_would_have_been_among_the_best_tenth():
@@ -288,7 +314,9 @@ def test_an_audit_says_how_many_would_have_been_among_the_best_tenth():
     assert audit_findings(ShownStudy(USUAL)) is None
 
 
-@pytest.mark.parametrize(("count", "sample", "low", "high"), [(0, 10, 0.0, 0.278), (2, 10, 0.057, 0.510), (10, 10, 0.722, 1.0)])
+@pytest.mark.parametrize(
+    ("count", "sample", "low", "high"), [(0, 10, 0.0, 0.278), (2, 10, 0.057, 0.510), (10, 10, 0.722, 1.0)]
+)
 def test_wilsons_interval_is_the_published_one(count, sample, low, high):
     """As tabulated, such as in Newcombe 1998."""
     assert wilson(count, sample) == pytest.approx((low, high), abs=1e-3)
@@ -338,7 +366,11 @@ def test_losses_below_zero_are_drawn_on_a_linear_axis():
 
 def test_studies_that_differ_in_seed_and_name_alone_are_one_group():
     """Told apart by what differs; the median and the quartiles over the seeds."""
-    studies = [study(seed=seed, sampler=name, name=f"{name}-{seed}") for name in ("tpe", "random") for seed in range(3)]
+    studies = [
+        study(seed=seed, sampler=name, name=f"{name}-{seed}")
+        for name in ("tpe", "random")
+        for seed in range(3)
+    ]
     factors = (1.0, 3.0, 2.0, 4.0, 5.0, 9.0)
     studies = [
         replace(each, trials=tuple(replace(t, value=t.value and t.value * factor) for t in each.trials))
@@ -384,7 +416,9 @@ def test_an_image_takes_no_name_for_a_formula(tmp_path):
 
 def test_nothing_to_draw_is_refused(tmp_path):
     """With the reason that the report gives."""
-    with pytest.raises(InputError, match=r"nothing to draw for 'Learning curves': No trial has trained an epoch yet"):
+    with pytest.raises(
+        InputError, match=r"nothing to draw for 'Learning curves': No trial has trained an epoch yet"
+    ):
         write_figures("x", figures(ShownStudy(study(trials=0)), "curves"), tmp_path / "a.svg")
     assert list(tmp_path.iterdir()) == []
 

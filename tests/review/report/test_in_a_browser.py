@@ -84,7 +84,7 @@ def brightness(color):
 
 
 def test_every_figure_is_drawn_with_all_its_points(opened):
-    """As many points, bars and lines as its description has; the knobs once they are unfolded. No error."""
+    """As many points, bars and lines as its description has; no error, and nothing is fetched."""
     browser = opened(USUAL)
     browser.run("document.querySelector('details').open = true")
     browser.wait("return !document.querySelector('.plot:not([data-drawn])')", "the knobs are drawn")
@@ -95,6 +95,7 @@ def test_every_figure_is_drawn_with_all_its_points(opened):
         found = {key: drawn[name][key] for key in ("points", "bars", "lines")}
         assert found == expected(figure), name
     assert browser.errors() == []
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
 
 
 def test_a_click_on_the_legend_hides_what_it_names(opened):
@@ -153,7 +154,9 @@ def test_the_copied_code_runs(opened, facts):
     browser = opened(facts)
     browser.allow_clipboard()
     browser.run("document.querySelector('[aria-label=\"Copy the lines of PyTorch\"]').click()")
-    browser.wait("return document.querySelector('.copy[aria-label*=PyTorch]').textContent === 'Copied'", "it is copied")
+    browser.wait(
+        "return document.querySelector('.copy[aria-label*=PyTorch]').textContent === 'Copied'", "it is copied"
+    )
     code = browser.clipboard()
     namespace = {"model": torch.nn.Linear(2, 2)}
     exec(code, namespace)
@@ -226,7 +229,9 @@ def test_every_study_has_a_page(opened, facts):
     """Whatever is missing: what can be drawn is drawn, and what cannot says why."""
     browser = opened(facts)
     assert set(browser.run(DRAWN)) == {name for name in described(facts) if not name.startswith("knobs")}
-    missing = browser.run("return [...document.querySelectorAll('.absent p')].map((each) => each.textContent)")
+    missing = browser.run(
+        "return [...document.querySelectorAll('.absent p')].map((each) => each.textContent)"
+    )
     absent = [
         figure
         for kind, draw in FIGURES.items()
