@@ -43,9 +43,9 @@ def comparison_page(facts: Sequence[StudyFacts]) -> str:
     groups = study_groups([ShownStudy(each) for each in facts])
     warning = _warning(facts)
     names = f"{len(facts)} studies compared"
-    head = f"<h1>{names}</h1>{paragraph(_subtitle(groups), 'subtitle')}"
+    head = f"<p class='over'>lrsearch report</p><h1>{names}</h1>{paragraph(_subtitle(groups), 'subtitle')}"
     body = (
-        f'<section id="comparison"><h2>Which search finds more</h2>{paragraph(warning, "lead")}'
+        f'<section id="comparison"><h2>Which search finds the lowest loss</h2>{paragraph(warning, "lead")}'
         f"{_group_table(groups)}{figure_block(comparison(groups))}</section>"
         f'<section id="studies"><h2>The studies</h2>{_study_table(groups)}</section>'
     )
@@ -170,7 +170,7 @@ def _group_table(groups: Sequence[StudyGroup]) -> str:
         rows.append(
             (group.label, str(len(group.studies)), number(median), span, f"{np.median(trained):,.0f}")
         )
-    head = ("studies", "seeds", "best loss, median", "quartiles", "epochs trained, median")
+    head = ("group", "seeds", "best loss, median", "quartiles", "epochs trained, median")
     return table(head, rows, numeric=(1, 2, 3, 4))
 
 

@@ -62,9 +62,9 @@ def figure_block(figure: Figure | Absent, *, heading: str = "h3") -> str:
             f'<div class="absent" id="absent-{escape(figure.name)}">{title}{paragraph(figure.reason)}</div>'
         )
     data = script_json(plotly_figure(figure))
+    shape = f'role="img" aria-label="{escape(figure.title)}" style="height: {figure.height}px"'
     return (
-        f'<figure id="{escape(figure.name)}">{title}{_legend(figure)}'
-        f'<div class="plot" style="height: {figure.height}px"></div>'
+        f'<figure id="{escape(figure.name)}">{title}{_legend(figure)}<div class="plot" {shape}></div>'
         f'<script type="application/json">{data}</script>'
         f"{f'<figcaption>{escape(figure.note)}</figcaption>' if figure.note else ''}</figure>"
     )

@@ -25,6 +25,7 @@ from lrsearch.review.wording import number
 LOSS = "validation loss"
 MOST_CURVES = 1000  # more are slow to draw and not to be told apart
 MOST_POINTS = 25_000  # of all curves together
+LEAST_RATIO = 2.0  # of losses on a logarithmic axis: on a smaller one there is hardly a round number
 MARGIN = 0.06  # part of the losses' range that is left free below and above
 
 
@@ -64,18 +65,17 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
 
 
 def loss_axis(losses: Sequence[float], *, label: str = LOSS, room_above: float = 0.0) -> Axis:
-    """Return an axis for losses: logarithmic, unless one of them is 0 or less.
+    """Return an axis for losses: logarithmic, unless one of them is 0 or less, or they are all alike.
 
     Args:
         losses: finite ones, at least one.
         label: beside the axis.
         room_above: part of the range that is left free above them.
     """
-    log = min(losses) > 0
     low, high = min(losses), max(losses)
     if low == high:
-        low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
-    if not log:
+        low, high = (low / 2, high * 2) if low > 0 else (low - 1, high + 1)
+    if low <= 0 or high / low < LEAST_RATIO:
         height = high - low
         return Axis(label, span=(low - MARGIN * height, high + (MARGIN + room_above) * height))
     ratio = high / low

@@ -7,7 +7,10 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const config = {
   displaylogo: false,
   responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  // By default plotly offers to send the data to its makers.
+  showSendToCloud: false,
+  plotlyServerURL: "",
 };
 
 function colours() {

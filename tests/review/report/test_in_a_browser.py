@@ -10,12 +10,14 @@ from itertools import pairwise
 import pytest
 import torch
 
+from lrsearch.review.range_test_figures import write_figure
 from lrsearch.review.report.catalogue import FIGURES
 from lrsearch.review.report.comparison_page import comparison_page
 from lrsearch.review.report.figure import Area, Bars, Figure
 from lrsearch.review.report.page import report_page
 from lrsearch.review.report.trials import ShownStudy
 from tests.fixtures.browser import PHONE
+from tests.review.range_tests import complete
 from tests.review.report.studies import COMMANDS, audited, confirmed, study
 
 USUAL = audited(confirmed(study()))
@@ -96,6 +98,17 @@ def test_every_figure_is_drawn_with_all_its_points(opened):
         assert found == expected(figure), name
     assert browser.errors() == []
     assert browser.run("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_nothing_offers_to_send_the_data_away(opened, browser, tmp_path):
+    """Plotly's bar of buttons has one that would, unless it is told not to; a range test's page has it neither."""
+    titles = "return [...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)"
+    found = set(opened(USUAL).run(titles))
+    assert found == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+    write_figure(complete(), tmp_path / "test.html")
+    browser.driver.get((tmp_path / "test.html").as_uri())
+    browser.wait(f"{titles}.length", "the bar is there")
+    assert not any("hare" in title for title in browser.run(titles))
 
 
 def test_a_click_on_the_legend_hides_what_it_names(opened):
