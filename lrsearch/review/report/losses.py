@@ -108,8 +108,7 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
     for outcome, symbol, seen in (("stopped", "hollow", faint), ("complete", "circle", 0.95)):
         for kind in study.kinds:
             mine = [t for t in finite if t.outcome == outcome and t.points[part].kind == kind]
-            label = kind if outcome == "complete" or not _has_complete(finite, part, kind) else ""
-            marks += _points(mine, part, [t.loss for t in mine], label, colors[kind], symbol, seen)
+            marks += _points(mine, part, [t.loss for t in mine], kind, colors[kind], symbol, seen)
     top = [top_of(y)] * len(diverged)
     marks += _points(diverged, part, top, f"diverged ({len(diverged)})", OUTCOMES["diverged"], "cross", 0.9)
     best = study.best
@@ -123,10 +122,6 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
         note += " Green: where the loss fell in the range test."
     x = Axis("learning rate (peak)", log=True, span=_lr_span(ended, part, bounds))
     return Figure(name, title, x, y, tuple(marks), note, "", band, bounds, height=460)
-
-
-def _has_complete(trials: Iterable[ShownTrial], part: str | None, kind: str) -> bool:
-    return any(trial.outcome == "complete" and trial.points[part].kind == kind for trial in trials)
 
 
 def _points(

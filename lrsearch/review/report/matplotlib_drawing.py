@@ -188,7 +188,7 @@ def _write_beside(
 
 def _add_legend(axes: "Axes", figure: Figure) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    entries = dict(zip(reversed(labels), reversed(handles), strict=True))  # of equal labels the first
+    entries = dict(zip(labels, handles, strict=True))  # of equal labels the foremost
     shown = list(dict.fromkeys(labels))[:MOST_ENTRIES]
     if shown:
         title = _plain(figure.legend) or None

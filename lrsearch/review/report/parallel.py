@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrsearch.parameters import Choice, Domain, Range, Scalar
 from lrsearch.review.report.colors import GREY, OUTCOMES, opacity, series_colors
@@ -149,16 +149,13 @@ def _figure(
     best = {trial.number for trial in study.best_tenth}
     every = -(-len(everyone) // MOST_LINES)
     marks: list[Mark] = []
-    for strong in (False, True):
-        for label, group in groups.items():
-            mine = [
-                t
-                for place, t in enumerate(group)
-                if (t.number in best) is strong and _kept(place, every, strong)
-            ]
-            if mine:
-                width, seen = (2.6, 0.95) if strong else (1.1, opacity(0.45, len(everyone)))
-                marks.append(_line(mine, coordinates, scale, label, colors[label], width, seen))
+    for label, group in groups.items():
+        rest = [trial for trial in group if trial.number not in best][::every]
+        seen = opacity(0.45, len(everyone))
+        marks += _line(rest, coordinates, scale, Line(label, (), (), colors[label], 1.1, seen))
+    for label, group in groups.items():
+        strong = [trial for trial in group if trial.number in best]
+        marks += _line(strong, coordinates, scale, Line(label, (), (), colors[label], 2.6, 0.95))
     if every > 1:
         note += f" Of {len(everyone)} trials one in {every} is drawn, and all of the best tenth."
     last = len(coordinates)
@@ -170,19 +167,12 @@ def _figure(
     return Figure(name, title, x, y, (*axes, *marks), note.strip(), labels=labels, height=HEIGHT)
 
 
-def _kept(place: int, every: int, strong: bool) -> bool:
-    return strong or place % every == 0
-
-
 def _line(
-    trials: Sequence[ShownTrial],
-    coordinates: Sequence[Coordinate],
-    scale: "_LossScale",
-    label: str,
-    color: str,
-    width: float,
-    seen: float,
-) -> Line:
+    trials: Sequence[ShownTrial], coordinates: Sequence[Coordinate], scale: "_LossScale", style: Line
+) -> list[Mark]:
+    """Return a line in a style through the axes for each trial, none where there is no trial."""
+    if not trials:
+        return []
     x: list[float] = []
     y: list[float] = []
     texts: list[str] = []
@@ -190,7 +180,7 @@ def _line(
         x += [*map(float, range(len(coordinates) + 1)), math.nan]
         y += [*(coordinate.position(trial) for coordinate in coordinates), scale.position(trial), math.nan]
         texts += [trial.text] * (len(coordinates) + 1) + [""]
-    return Line(label, tuple(x), tuple(y), color, width, seen, tuple(texts))
+    return [replace(style, x=tuple(x), y=tuple(y), texts=tuple(texts))]
 
 
 def _labels(coordinates: Sequence[Coordinate], scale: "_LossScale") -> tuple[Label, ...]:

@@ -49,18 +49,26 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
 
 
 def legend_entries(figure: Figure) -> list[tuple[str, str, str, list[int]]]:
-    """Return the legend: label, colour, symbol and the places of the traces that each entry names."""
-    entries: dict[tuple[str, str], tuple[str, list[int]]] = {}
+    """Return the legend: label, colour, symbol and the places of the traces that each entry names.
+
+    Marks of one label and colour share an entry, with the symbol of the foremost.
+    """
+    places: dict[tuple[str, str], list[int]] = {}
+    symbols: dict[tuple[str, str], str] = {}
     place = 0
     for mark in figure.marks:
         traces = len(_traces(mark))
         if mark.label:
-            symbol = (
-                mark.symbol if isinstance(mark, Points) else "line" if isinstance(mark, Line) else "circle"
-            )
-            entries.setdefault((mark.label, mark.color), (symbol, []))[1].extend(range(place, place + traces))
+            places.setdefault((mark.label, mark.color), []).extend(range(place, place + traces))
+            symbols[mark.label, mark.color] = _legend_symbol(mark)
         place += traces
-    return [(label, color, symbol, places) for (label, color), (symbol, places) in entries.items()]
+    return [(label, color, symbols[label, color], mine) for (label, color), mine in places.items()]
+
+
+def _legend_symbol(mark: Mark) -> str:
+    if isinstance(mark, Points):
+        return mark.symbol
+    return "line" if isinstance(mark, Line) else "circle"
 
 
 def html_lines(text: str) -> str:

@@ -17,6 +17,7 @@ from lrsearch.review.report.catalogue import FIGURES, figures
 from lrsearch.review.report.comparison_page import comparison, study_groups
 from lrsearch.review.report.figure import Absent, Area, Bars, Line, Points
 from lrsearch.review.report.files import write_figures
+from lrsearch.review.report.plotly_drawing import legend_entries
 from lrsearch.review.report.pruning import audit_findings, wilson
 from lrsearch.review.report.trajectories import trajectory
 from lrsearch.review.report.trials import ShownStudy, StudyClock
@@ -434,3 +435,11 @@ def test_bars_say_what_they_are():
     for kind in ("pruning", "timeline", "importance"):
         bars = [mark for mark in shown(USUAL, kind).marks if isinstance(mark, Bars)]
         assert all(len(mark.texts) == len(mark.places) for mark in bars)
+
+
+def test_the_legend_names_all_marks_of_a_kind():
+    """Whoever hides a kind hides its stopped trials too; the symbol is that of the complete ones."""
+    figure = shown(USUAL, "loss-over-lr")
+    for label, _color, symbol, places in legend_entries(figure):
+        assert places == [place for place, mark in enumerate(figure.marks) if mark.label == label]
+        assert symbol == figure.marks[places[-1]].symbol

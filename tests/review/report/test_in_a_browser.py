@@ -58,6 +58,23 @@ def opened(browser, tmp_path):
     return open_page
 
 
+@pytest.fixture(scope="module")
+def page_of_usual(tmp_path_factory):
+    """The page of a confirmed and audited study."""
+    page = tmp_path_factory.mktemp("usual") / "report.html"
+    page.write_text(report_page(USUAL, COMMANDS), encoding="utf-8")
+    return page
+
+
+@pytest.fixture
+def usual(browser, page_of_usual):
+    """The browser on that page; it is opened once for all tests that leave it as it was."""
+    browser.errors()
+    if browser.driver.current_url != page_of_usual.as_uri():
+        browser.open(page_of_usual)
+    return browser
+
+
 def described(facts):
     """Return all figures of a study that can be drawn, by name."""
     found = [figure for draw in FIGURES.values() for figure in draw(ShownStudy(facts))]
@@ -85,25 +102,24 @@ def brightness(color):
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
 
 
-def test_every_figure_is_drawn_with_all_its_points(opened):
+def test_every_figure_is_drawn_with_all_its_points(usual):
     """As many points, bars and lines as its description has; no error, and nothing is fetched."""
-    browser = opened(USUAL)
-    browser.run("document.querySelector('details').open = true")
-    browser.wait("return !document.querySelector('.plot:not([data-drawn])')", "the knobs are drawn")
-    drawn, wanted = browser.run(DRAWN), described(USUAL)
+    usual.run("document.querySelector('details').open = true")
+    usual.wait("return !document.querySelector('.plot:not([data-drawn])')", "the knobs are drawn")
+    drawn, wanted = usual.run(DRAWN), described(USUAL)
     assert set(drawn) == set(wanted)
     assert "audit" in drawn
     for name, figure in wanted.items():
         found = {key: drawn[name][key] for key in ("points", "bars", "lines")}
         assert found == expected(figure), name
-    assert browser.errors() == []
-    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert usual.errors() == []
+    assert usual.run("return performance.getEntriesByType('resource').length") == 0
 
 
-def test_nothing_offers_to_send_the_data_away(opened, browser, tmp_path):
-    """Plotly's bar of buttons has one that would, unless it is told not to; a range test's page has it neither."""
+def test_nothing_offers_to_send_the_data_away(usual, browser, tmp_path):
+    """Plotly's bar of buttons has one that would, unless it is told not to; so has that of a range test."""
     titles = "return [...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)"
-    found = set(opened(USUAL).run(titles))
+    found = set(usual.run(titles))
     assert found == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
     write_figure(complete(), tmp_path / "test.html")
     browser.driver.get((tmp_path / "test.html").as_uri())
@@ -111,54 +127,57 @@ def test_nothing_offers_to_send_the_data_away(opened, browser, tmp_path):
     assert not any("hare" in title for title in browser.run(titles))
 
 
-def test_a_click_on_the_legend_hides_what_it_names(opened):
+def test_a_click_on_the_legend_hides_what_it_names(usual):
     """And another one shows it again."""
-    browser = opened(USUAL)
-    before = browser.run(DRAWN)["pruning"]["bars"]
+    before = usual.run(DRAWN)["pruning"]["bars"]
     complete = sum(trial.state == "COMPLETE" for trial in USUAL.trials)
-    browser.run(CLICK, "#pruning .legend button", 0)
-    browser.wait(
+    usual.run(CLICK, "#pruning .legend button", 0)
+    usual.wait(
         f"return document.querySelectorAll('#pruning .barlayer .point path').length === {before - complete}",
         "the bars of complete trials are gone",
     )
-    browser.run(CLICK, "#pruning .legend button", 0)
-    browser.wait(
+    usual.run(CLICK, "#pruning .legend button", 0)
+    usual.wait(
         f"return document.querySelectorAll('#pruning .barlayer .point path').length === {before}",
         "they are there again",
     )
 
 
-def test_the_table_is_sorted_by_a_click_on_its_head(opened):
+def test_the_table_is_sorted_by_a_click_on_its_head(usual):
     """By number, both ways; rows without a number stay at the end."""
-    browser = opened(USUAL)
     losses = sorted(ShownStudy(USUAL).trials, key=lambda trial: (math.isnan(trial.loss), trial.loss))
     by_loss = [trial.number for trial in losses if not math.isnan(trial.loss)]
     for order in (by_loss, by_loss[::-1]):
-        browser.run(CLICK, ".sortable th button", 2)
-        rows = browser.run(ROWS)
+        usual.run(CLICK, ".sortable th button", 2)
+        rows = usual.run(ROWS)
         assert [int(row[0]) for row in rows[: len(by_loss)]] == order
         assert {row[2] for row in rows[len(by_loss) :]} == {"diverged"}
-    browser.run(CLICK, ".sortable th button", 0)
-    assert [int(row[0]) for row in browser.run(ROWS)] == [trial.number for trial in USUAL.trials]
+    usual.run(CLICK, ".sortable th button", 0)
+    assert [int(row[0]) for row in usual.run(ROWS)] == [trial.number for trial in USUAL.trials]
 
 
-def test_the_table_is_filtered_by_words_and_by_end(opened):
+def test_the_table_is_filtered_by_words_and_by_end(usual):
     """Both at once; the number of rows that are left is said."""
-    browser = opened(USUAL)
-    browser.run(
+    usual.run(
         "const box = document.querySelector('.filter input'); box.value = 'wsd'; "
         "box.dispatchEvent(new Event('input'))"
     )
     trials = [trial for trial in ShownStudy(USUAL).trials if trial.points[None].kind == "WSD"]
-    assert {int(row[0]) for row in browser.run(ROWS)} == {trial.number for trial in trials}
-    browser.run(
+    assert {int(row[0]) for row in usual.run(ROWS)} == {trial.number for trial in trials}
+    usual.run(
         "const choice = document.querySelector('.filter select'); choice.value = 'stopped'; "
         "choice.dispatchEvent(new Event('change'))"
     )
     stopped = {trial.number for trial in trials if trial.outcome == "stopped"}
-    assert {int(row[0]) for row in browser.run(ROWS)} == stopped
-    said = browser.run("return document.querySelector('.filter output').textContent")
+    assert {int(row[0]) for row in usual.run(ROWS)} == stopped
+    said = usual.run("return document.querySelector('.filter output').textContent")
     assert said == f"{len(stopped)} trial" + ("" if len(stopped) == 1 else "s")
+    usual.run(
+        "for (const [name, event] of [['input', 'input'], ['select', 'change']]) {"
+        "  const field = document.querySelector(`.filter ${name}`); field.value = '';"
+        "  field.dispatchEvent(new Event(event)); }"
+    )
+    assert len(usual.run(ROWS)) == len(USUAL.trials)
 
 
 @pytest.mark.parametrize("facts", [USUAL, study()], ids=["confirmed", "not confirmed"])
@@ -187,21 +206,21 @@ def test_a_phone_scrolls_in_one_direction(opened, facts):
     assert browser.errors() == []
 
 
-def test_texts_are_light_on_dark_and_dark_on_light(opened):
+def test_texts_are_light_on_dark_and_dark_on_light(usual):
     """Those of the page and of the figures; a page that is open at dusk follows."""
-    browser = opened(USUAL)
-    light = browser.run("return getComputedStyle(document.body).color")
-    assert {figure["text"] for figure in browser.run(DRAWN).values()} == {light}
-    browser.prefer(dark=True)
-    browser.wait(f"return getComputedStyle(document.body).color !== {json.dumps(light)}", "the page is dark")
-    dark = browser.run("return getComputedStyle(document.body).color")
-    browser.wait(
+    light = usual.run("return getComputedStyle(document.body).color")
+    assert {figure["text"] for figure in usual.run(DRAWN).values()} == {light}
+    usual.prefer(dark=True)
+    usual.wait(f"return getComputedStyle(document.body).color !== {json.dumps(light)}", "the page is dark")
+    dark = usual.run("return getComputedStyle(document.body).color")
+    usual.wait(
         "return [...document.querySelectorAll('.plot[data-drawn]')].every("
         f"(plot) => getComputedStyle(plot.querySelector('text')).fill === {json.dumps(dark)})",
         "all figures have the colours of the page",
     )
     assert brightness(light) < 100 < 156 < brightness(dark)
-    assert browser.errors() == []
+    assert usual.errors() == []
+    usual.prefer(dark=False)
 
 
 def test_a_name_is_never_taken_for_html(opened, browser, tmp_path):
