@@ -106,7 +106,8 @@ def _quartiles(group: StudyGroup) -> tuple[tuple[float, ...], ...]:
     values = np.array(
         [[math.inf if math.isnan(value) else value for value in curve[:length]] for curve in curves]
     )
-    low, median, high = np.percentile(values, (25, 50, 75), axis=0, method="nearest")
+    with np.errstate(invalid="ignore"):  # between two studies without a value there is none
+        low, median, high = np.percentile(values, (25, 50, 75), axis=0)
     x = tuple(float(trials) for trials in range(1, length + 1))
     return (
         x,

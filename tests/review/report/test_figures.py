@@ -386,6 +386,14 @@ def test_studies_that_differ_in_seed_and_name_alone_are_one_group():
         assert line.y == pytest.approx([factor * value for value in base])
     areas = [mark for mark in figure.marks if isinstance(mark, Area)]
     assert len(areas) == 2
+    late = study(seed=3, ends=("stopped", "complete"), name="late")
+    [line] = [
+        m
+        for m in comparison(study_groups([ShownStudy(study()), ShownStudy(late)])).marks
+        if isinstance(m, Line)
+    ]
+    assert math.isnan(line.y[0])  # one of the two has no value yet
+    assert math.isfinite(line.y[1])
     pruners = [ShownStudy(study(pruner=name)) for name in ("none", "asha")]
     assert [group.label for group in study_groups(pruners)] == ["pruner none", "pruner asha"]
 
