@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from lrsearch.cli import main
+from lrsearch.review.report.catalogue import FIGURES
 from lrsearch.service.studies import resolved
 from lrsearch.spec import read_spec, spec_from
 from tests.cli.commands import serving
@@ -151,6 +152,20 @@ def self_test(monkeypatch, name):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(name, run_name="__main__")
     return end.value.code
+
+
+def test_the_commands_of_the_page_on_the_report_run(monkeypatch, tmp_path, capsys):
+    """Each figure that the page names is drawn, and no other exists; three studies are compared."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    page = ROOT / "docs" / "report.md"
+    for line in commands(page, "lrsearch"):
+        run(monkeypatch, line)
+    assert "Study digits-tpe: 40 of 40 trials have ended" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.html")} == {"report.html", "samplers.html"}
+    assert (tmp_path / "loss.svg").is_file()
+    assert "3 studies compared" in (tmp_path / "samplers.html").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", page.read_text(), re.MULTILINE) == list(FIGURES)
 
 
 def test_the_page_of_your_own_model_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):

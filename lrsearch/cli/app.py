@@ -15,6 +15,7 @@ from lrsearch.cli import (
     export,
     optimize,
     range_test,
+    report,
     studies,
     train,
     worker,
@@ -51,7 +52,7 @@ def options(
     """Find the learning rate and the learning-rate schedule that train your PyTorch model best."""
 
 
-_MODULES = (optimize, range_test, confirm, export, train, worker, studies, dashboard, data, database)
+_MODULES = (optimize, range_test, confirm, report, export, train, worker, studies, dashboard, data, database)
 for module in _MODULES:
     module.register(app)
 

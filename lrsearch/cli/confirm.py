@@ -114,17 +114,24 @@ def print_confirmation(database: "Database", record: "StudyRecord", spec: "Study
 
 def _print_audit(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:
     from lrsearch.cli.table import print_table
-    from lrsearch.review.audit import audit_sentence, audit_table
-    from lrsearch.storage.retrainings import latest_audit
-    from lrsearch.storage.trials import trial_records
+    from lrsearch.review.facts import study_facts
+    from lrsearch.review.report.pruning import audit_findings
+    from lrsearch.review.report.trials import ShownStudy
 
-    found = latest_audit(database, record.uuid)
-    if found is None:  # it was stopped, which has been said
+    study = ShownStudy(study_facts(database, record, spec))
+    found = audit_findings(study)
+    if found is None:
+        typer.echo(f"Study {spec.name} has no complete trial to compare the stopped ones with.")
         return
-    table = audit_table(spec, trial_records(database, record), found)
-    typer.echo(f"{audit_sentence(table)}\n")
-    rows = [(row.kind or "all", row.stopped, row.sampled, row.best) for row in table.rows]
-    print_table(("kind", "stopped", "trained to the end", f"among the best {table.places}"), rows)
+    typer.echo(f"{found.sentence}\n")
+    rows = [
+        (kind, found.stopped[kind], audited, entering)
+        for kind in study.kinds
+        for entering, audited in [found.of_kind(kind)]
+        if found.stopped[kind]
+    ]
+    every = ("all", found.stopped.total(), len(found.audited), found.entering)
+    print_table(("kind", "stopped", "trained to the end", "among the best tenth"), [*rows, every])
 
 
 def _workshop(

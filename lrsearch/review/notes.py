@@ -7,14 +7,17 @@ import optuna
 
 from lrsearch.results import in_one_line
 from lrsearch.review.facts import study_facts
-from lrsearch.review.lr_figure import lr_figure
-from lrsearch.review.note_wording import complete_trials, study_note
+from lrsearch.review.note_wording import study_note
+from lrsearch.review.report.catalogue import FIGURES
+from lrsearch.review.report.figure import Figure
+from lrsearch.review.report.plotly_drawing import custom_plot
+from lrsearch.review.report.trials import ShownStudy
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
 from lrsearch.storage.studies import StudyRecord
 
 MARK = "*Written by lrsearch after each run; what stands above this line is kept.*"
-LR_FIGURE = "lrsearch-lr"
+PLOTS = ("loss-over-lr", "trajectories", "kinds", "pruning")  # of the report; the dashboard lacks them
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +33,10 @@ def annotate(database: Database, record: StudyRecord, spec: StudySpec) -> None:
     try:
         facts = study_facts(database, record, spec)
         write_note(database, record.name, study_note(facts))
-        if complete_trials(facts):
-            attach_figure(database, record.name, lr_figure(facts), LR_FIGURE)
+        study = ShownStudy(facts)
+        for figure in (each for kind in PLOTS for each in FIGURES[kind](study)):
+            if isinstance(figure, Figure):
+                attach_figure(database, record.name, custom_plot(figure), f"lrsearch-{figure.name}")
     except Exception as error:  # whatever it is: what the run has found is stored
         reason = database.address.mask(in_one_line(error))
         _log.warning("the note of study %r was not written: %s", record.name, reason)

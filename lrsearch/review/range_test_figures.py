@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PAGE, IMAGES = ".html", (".png", ".svg")
 BAND_OPACITY = 0.13
 GREY = "rgba(128, 128, 128, 0.28)"
+# By default plotly offers to send the data to its makers.
+CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
 PLACES = ((1, 1), (2, 1), (2, 2))  # row and column of each panel; the first is as wide as both others
 
 # plotly writes colours into every text; the page's own are readable in light and in dark.
@@ -77,9 +79,7 @@ def check_figure_path(path: Path) -> None:
 def page(picture: Picture) -> str:
     """Return a page that needs nothing beside it, drawn by plotly."""
     figure = _plotly_figure(picture)
-    diagram = figure.to_html(
-        full_html=False, include_plotlyjs=True, div_id="range-test", config={"displaylogo": False}
-    )
+    diagram = figure.to_html(full_html=False, include_plotlyjs=True, div_id="range-test", config=CONFIG)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{escape(picture.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"

@@ -167,73 +167,73 @@ def test_a_run_that_is_interrupted_leaves_a_note(study_file, monkeypatch):
 # In a browser
 
 
-def seen(browser, path):
+def seen(chrome, path):
     """Return an element once the page shows it."""
-    return WebDriverWait(browser, WAIT_S).until(lambda page: page.find_element(By.XPATH, path))
+    return WebDriverWait(chrome, WAIT_S).until(lambda page: page.find_element(By.XPATH, path))
 
 
-def errors(browser):
+def errors(chrome):
     """Return what went wrong in the page since this was last asked."""
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    return [entry["message"] for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 @pytest.mark.slow
-def test_a_browser_shows_the_study_with_its_note_and_our_figure(finished, browser):
+def test_a_browser_shows_the_study_with_its_note_and_our_figure(finished, chrome):
     """Which the search has left there; nothing on the pages fails."""
     with serving(finished) as server:
-        browser.get(server.address)
-        seen(browser, "//*[contains(., 'fin ished')]")
-        seen(browser, "//*[contains(text(), 'Validation loss over lr, by kind of schedule')]")
-        browser.get(f"{server.address}/note")
-        seen(browser, NOTE)
-        text = browser.find_element(By.TAG_NAME, "body").text
+        chrome.get(server.address)
+        seen(chrome, "//*[contains(., 'fin ished')]")
+        seen(chrome, "//*[contains(text(), 'Validation loss over lr, by kind of schedule')]")
+        chrome.get(f"{server.address}/note")
+        seen(chrome, NOTE)
+        text = chrome.find_element(By.TAG_NAME, "body").text
     assert "Best trial: " in text
     assert "until lrsearch confirm 'fin ished' confirms it" in text
     assert "5 of 5 trials have ended" in text
     assert "optimizer = torch.optim.SGD(model.parameters()" in text
-    assert errors(browser) == []
+    assert errors(chrome) == []
 
 
 @pytest.mark.slow
-def test_a_browser_finds_no_element_in_what_users_named(finished, browser):
+def test_a_browser_finds_no_element_in_what_users_named(finished, chrome):
     """Neither link nor picture nor heading nor list nor table: all stands there as text."""
     paragraphs = [write(name) for name in HOSTILE for write in (escaped, code)]
     paragraphs += [code_block("python", name) for name in HOSTILE]
     with open_database() as database:
         write_note(database, finished, "\n\n".join(paragraphs))
     with serving(finished) as server:
-        browser.get(f"{server.address}/note")
-        note = seen(browser, NOTE)
+        chrome.get(f"{server.address}/note")
+        note = seen(chrome, NOTE)
         text = note.text
         elements = note.find_elements(By.CSS_SELECTOR, "img, a, h1, ol, ul, table, iframe, b, mjx-container")
         assert [element.get_attribute("outerHTML") for element in elements] == []
     for name in HOSTILE:
         shown = name.splitlines()
         assert text.count(shown[0]) >= 3
-    assert errors(browser) == []
+    assert errors(chrome) == []
 
 
 @pytest.mark.slow
-def test_a_browser_renames_a_study_where_that_is_allowed(finished, browser):
+def test_a_browser_renames_a_study_where_that_is_allowed(finished, chrome):
     """By the list's own dialogue; read-only, the study keeps its name and the page says so."""
     with serving() as server:
-        rename(browser, server.address)
-        seen(browser, "//*[contains(text(), 'Failed to rename study')]")
+        rename(chrome, server.address)
+        seen(chrome, "//*[contains(text(), 'Failed to rename study')]")
     assert names() == [finished]
     with serving("--writable") as server:
-        rename(browser, server.address)
-        seen(browser, "//*[contains(., 'another name')]")
+        rename(chrome, server.address)
+        seen(chrome, "//*[contains(., 'another name')]")
     assert names() == ["another name"]
-    assert len(errors(browser)) == 1  # the refusal
+    assert len(errors(chrome)) == 1  # the refusal
 
 
-def rename(browser, address):
+def rename(chrome, address):
     """Open the list of studies, and give the only one another name."""
-    browser.get(address)
-    seen(browser, "//button[@aria-label='rename study']").click()
-    seen(browser, "//*[@role='dialog']//input").send_keys("another name")
+    chrome.get(address)
+    seen(chrome, "//button[@aria-label='rename study']").click()
+    seen(chrome, "//*[@role='dialog']//input").send_keys("another name")
     time.sleep(1)  # the dialogue takes over what was typed after half a second, and shows nothing of it
-    seen(browser, "//*[@role='dialog']//button[contains(., 'Rename')]").click()
+    seen(chrome, "//*[@role='dialog']//button[contains(., 'Rename')]").click()
 
 
 def names():

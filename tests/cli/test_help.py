@@ -59,7 +59,7 @@ def loaded_by(*arguments):
 def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
-    using = "confirm audit export train dashboard"
+    using = "confirm audit report plot export train dashboard"
     looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
     assert set(ROOT.commands) == {*searching.split(), *using.split(), *looking.split()}
     assert {words for words in COMMANDS if len(words) == 2} == {

@@ -1,0 +1,22 @@
+"""The commands that a report names, ready to be pasted into a shell."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Commands about a study.
+
+    Args:
+        go_on: trains what is left of its budget.
+        confirm: trains the best trials and baselines on fresh seeds.
+        audit: trains stopped trials to their end.
+        report: writes the report.
+        trials: prints all trials.
+    """
+
+    go_on: str
+    confirm: str
+    audit: str
+    report: str
+    trials: str

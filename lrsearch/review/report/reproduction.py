@@ -1,0 +1,53 @@
+"""The last section: with what the study was made, and how to make it again."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import tomlkit
+
+from lrsearch.review.report.commands import Commands
+from lrsearch.review.report.html import code_block, command, paragraph, table
+from lrsearch.review.report.trials import ShownStudy
+from lrsearch.spec import EXTERNAL
+
+FILE = "study.toml"
+
+
+def reproduction(study: ShownStudy, commands: Commands) -> str:
+    """Return the section: the study file, the versions, the data's fingerprint, the commands."""
+    content = tomlkit.dumps(_inlined(study.spec.identity()))
+    if study.spec.task == EXTERNAL:
+        how = paragraph("The trials were trained by a script of your own; it belongs to this file:")
+        run = commands.go_on
+    else:
+        how = paragraph(f"Save this as {FILE}; it says all that the study searched:")
+        run = shlex.join(["lrsearch", "optimize", FILE])
+    return (
+        f'<section id="reproduce"><h2>How to reproduce</h2>{how}{code_block(content, "the study file")}'
+        f"{command(run)}{_origin(study)}{paragraph('This report again:')}{command(commands.report)}</section>"
+    )
+
+
+def _inlined(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a study file with its ranges on one line each, and plain values before tables."""
+    content: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, Mapping) and "low" in value:
+            content[name] = tomlkit.inline_table()
+            content[name].update(value)
+        else:
+            content[name] = _inlined(value) if isinstance(value, Mapping) else value
+    return dict(sorted(content.items(), key=lambda item: type(item[1]) is dict))
+
+
+def _origin(study: ShownStudy) -> str:
+    origin = study.facts.origin
+    if not origin:
+        return paragraph("With which versions and data it was made is not stored for this study.", "note")
+    versions = [(name, value) for name, value in origin.items() if name != "data"]
+    data = [("data (SHA-256)", origin["data"])] if "data" in origin else []
+    devices = sorted({worker.device for worker in study.facts.workers})
+    trained = [("trained on", ", ".join(devices))] if devices else []
+    rows = table(("what", "version"), [*versions, *data, *trained], kind="facts")
+    return f"<h3>Versions and data</h3>{rows}"

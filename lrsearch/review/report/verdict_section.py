@@ -1,0 +1,239 @@
+"""The first section: what to use, how good it is, what it cost, and the lines of PyTorch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from lrsearch.errors import LrsearchError
+from lrsearch.retrainings import Confirmation
+from lrsearch.review.advice import without_complete_trial
+from lrsearch.review.checks import checks
+from lrsearch.review.report.commands import Commands
+from lrsearch.review.report.html import code_block, command, paragraph
+from lrsearch.review.report.trials import ShownStudy, ShownTrial
+from lrsearch.review.verdict import Estimate, Standing, Verdict, p_text, verdict
+from lrsearch.review.wording import described, number, pytorch_lines
+from lrsearch.schedules import Hyperparameters
+
+MOST_DECIMALS = 9
+
+
+def verdict_section(study: ShownStudy, commands: Commands) -> str:
+    """Return the section: of a confirmation, else of the search alone."""
+    confirmation = study.facts.confirmation
+    found = _unconfirmed(study, commands) if confirmation is None else _confirmed(study, confirmation)
+    return f'<section id="verdict">{found}{_cost(study)}</section>'
+
+
+def code_of(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+    """Return the lines of PyTorch of a point, with their import; empty where they cannot be written.
+
+    Args:
+        study: whose epochs are meant.
+        points: hyperparameters by part.
+    """
+    steps = study.facts.steps_per_epoch
+    if steps is None:
+        return ""
+    lines = ["import torch"]
+    for part, point in points.items():
+        try:
+            written = pytorch_lines(study.spec.optimizer.name, point, study.epochs, steps)
+        except LrsearchError:
+            return ""
+        lines += ["", *([f"# {part}"] if part is not None else []), *written]
+    return "\n".join(lines) + "\n"
+
+
+def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
+    found = verdict(confirmation)
+    winner = found.winner
+    reporting = len(confirmation.seeds) - confirmation.selecting
+    head = _hero(study, winner, reporting) if winner else ""
+    notes = "".join(paragraph(note, "note") for note in confirmation.notes)
+    return (
+        f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
+        f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
+        f"{_doubts(checks(study.spec, study.facts.trials, found))}"
+        f"{_winners_code(study, winner)}"
+    )
+
+
+def _doubts(doubts: Sequence[str]) -> str:
+    if not doubts:
+        return ""
+    items = "".join(f"<li>{escape(doubt)}</li>" for doubt in doubts)
+    return f'<div class="warning"><p><strong>What makes it doubtful</strong></p><ul>{items}</ul></div>'
+
+
+def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
+    return _code(study, {None: _point(study, winner)}) if winner else ""
+
+
+def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
+    best = study.best
+    if best is None:
+        return f"<h2>No winner yet</h2>{paragraph(_why_none(study, commands), 'lead')}"
+    figures = [("validation loss", number(best.loss)), *_metrics(study, best)]
+    tiles = "".join(_tile(name, value) for name, value in figures)
+    return (
+        f'<h2>Verdict</h2><div class="hero"><p class="who">Best trial: trial {best.number}</p>'
+        f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
+        '<div class="warning"><p><strong>Not confirmed.</strong> This is the best of '
+        f"{len(study.ended)} trials on one seed: the luckiest run of a search looks better than it is. Train "
+        f"the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}</div>"
+        f"{_code(study, best.points)}"
+    )
+
+
+def _why_none(study: ShownStudy, commands: Commands) -> str:
+    words = {"pruned": "stopped", "diverged": "diverged", "fail": "failed"}
+    counts = {name: study.counts[outcome] for name, outcome in words.items()}
+    why = without_complete_trial(study.spec, counts, commands.go_on)
+    return f"{why[:1].upper()}{why[1:]}"
+
+
+def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
+    figures = [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner.valid_loss else []
+    tiles = "".join(
+        _tile(name, number(found.mean), f"{number(found.low)} to {number(found.high)}")
+        for name, found in figures
+    )
+    note = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}, with its 95% interval" if figures else ""
+    words = described(_point(study, winner), study.spec.optimizer.name)
+    return (
+        f'<div class="hero"><p class="who">Winner: {escape(winner.candidate.name)}</p>'
+        f'<p class="what">{escape(words)}</p><div class="tiles">{tiles}</div>{paragraph(note, "note")}</div>'
+    )
+
+
+def _point(study: ShownStudy, standing: Standing) -> Hyperparameters:
+    frozen = study.spec.groups.frozen if study.spec.groups else ()
+    return Hyperparameters.from_point(standing.candidate.point, frozen)
+
+
+def _test_figures(standing: Standing) -> list[tuple[str, Estimate]]:
+    return [(f"test {name.replace('_', ' ')}", estimate) for name, estimate in standing.test.items()]
+
+
+def _metrics(study: ShownStudy, trial: ShownTrial) -> list[tuple[str, str]]:
+    epochs = study.facts.curves.get(trial.number, ())
+    metrics = epochs[-1].metrics if epochs else {}
+    return [
+        (name.replace("valid_", "validation ").replace("_", " "), number(value))
+        for name, value in metrics.items()
+    ]
+
+
+def _tile(name: str, value: str, below: str = "") -> str:
+    under = f"<small>{escape(below)}</small>" if below else ""
+    return f'<div class="tile"><span>{escape(name)}</span><strong>{escape(value)}</strong>{under}</div>'
+
+
+def _optimism(found: Verdict) -> str:
+    if found.optimism is None or found.winner is None:
+        return ""
+    searched, more = found.winner.candidate.search_value, found.optimism
+    word = "higher" if more.mean >= 0 else "lower"
+    return paragraph(
+        f"The search had found {number(searched)} for it; on fresh seeds its loss is "
+        f"{number(abs(more.mean))} {word} (95%: {number(more.low)} to {number(more.high)}).",
+        "note",
+    )
+
+
+def _standings(study: ShownStudy, found: Verdict) -> str:
+    tests = list(dict.fromkeys(name for each in found.standings for name in each.test))
+    losses = [each.valid_loss.mean for each in found.standings if each.valid_loss]
+    decimals = _decimals(min(losses, default=1.0))
+    heads = [
+        "validation loss",
+        *(f"test {name.replace('_', ' ')}" for name in tests),
+        "above the winner",
+        "p",
+    ]
+    cells = "".join(f'<th class="number">{escape(head)}</th>' for head in heads)
+    rows = "".join(_row(study, each, tests, decimals) for each in found.standings)
+    return (
+        f'<div class="scroll"><table class="standings"><thead><tr><th>candidate</th>{cells}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: int) -> str:
+    words = described(_point(study, standing), study.spec.optimizer.name)
+    compared = standing.comparison
+    p = p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"
+    lost = f'<td class="number">{standing.lost} run{"" if standing.lost == 1 else "s"} lost</td>'
+    figures = "".join(_estimate(standing.test.get(name), 4) for name in tests)
+    return (
+        f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small>'
+        f"</td>{_estimate(standing.valid_loss, decimals) if standing.valid_loss else lost}{figures}"
+        f"{_estimate(compared.difference if compared else None, decimals)}"
+        f'<td class="number">{escape(p)}</td></tr>'
+    )
+
+
+def _estimate(found: Estimate | None, decimals: int) -> str:
+    """Return a cell with a mean and, below it, its interval, all with as many decimals."""
+    if found is None:
+        return '<td class="number">-</td>'
+    mean, low, high = (f"{value:.{decimals}f}" for value in (found.mean, found.low, found.high))
+    return f'<td class="number">{mean}<small>{low} to {high}</small></td>'
+
+
+def _decimals(loss: float) -> int:
+    """Return how many decimals show four digits of a loss."""
+    return min(max(3 - math.floor(math.log10(abs(loss))), 0), MOST_DECIMALS) if loss else 4
+
+
+def _how(confirmation: Confirmation) -> str:
+    selecting, reporting = confirmation.selecting, len(confirmation.seeds) - confirmation.selecting
+    return paragraph(
+        f"{len(confirmation.candidates)} candidates, {confirmation.epochs} epochs each, on "
+        f"{len(confirmation.seeds)} fresh seeds: {selecting} chose the winner, the other {reporting} give "
+        "the figures above. Differences are paired by seed; p by a paired t test, corrected for all "
+        "comparisons (Holm).",
+        "note",
+    )
+
+
+def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+    code = code_of(study, points)
+    if not code:
+        reason = (
+            "The lines of PyTorch need the number of updates in an epoch, which this study does not know."
+            if study.facts.steps_per_epoch is None
+            else "These hyperparameters cannot be written as lines of PyTorch here."
+        )
+        return f"<h3>In PyTorch</h3>{paragraph(reason, 'note')}"
+    batches = (
+        "" if study.spec.batch_size is None else f" in batches of {study.spec.batch_size}, drop_last=True"
+    )
+    note = f"For {study.epochs} epochs of {study.facts.steps_per_epoch} updates{batches}; model is yours."
+    return f"<h3>In PyTorch</h3>{code_block(code, 'the lines of PyTorch')}{paragraph(note, 'note')}"
+
+
+def _cost(study: ShownStudy) -> str:
+    counts, budget = study.counts, study.epochs * len(study.ended)
+    ended = ", ".join(
+        f"{counts[name]} {name}" for name in ("complete", "stopped", "diverged", "failed") if counts[name]
+    )
+    saved = f"{study.epochs_saved / budget:.0%} of {budget:,}" if budget else ""
+    tiles = [
+        _tile("trials ended", f"{len(study.ended)} of {study.spec.trials}", ended),
+        _tile("epochs trained", f"{study.epochs_trained:,}"),
+        _tile("epochs saved by pruning", f"{study.epochs_saved:,}", saved),
+        _tile("time of training", duration(study.clock.total_s), "pauses between runs left out"),
+    ]
+    return f'<h3>What the search cost</h3><div class="tiles cost">{"".join(tiles)}</div>'
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``39 s`` or ``1 h 04 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
