@@ -74,16 +74,15 @@ def test_the_command_without_an_argument_searches_mnist(monkeypatch, tmp_path, c
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readmes_table_run(monkeypatch, tmp_path, capsys, mnist_dir):
-    """Each search whose figures the README shows, here with one trial of 8 epochs."""
-    found = re.findall(r"\| `(lrsearch optimize [^`]+)`", (ROOT / "README.md").read_text())
-    assert len(found) == 3
+def test_the_commands_of_the_readmes_verdict_run(monkeypatch, tmp_path, capsys, mnist_dir):
+    """Search and confirmation whose figures the README shows, here with short trials and few of them."""
+    found = re.findall(r"`(lrsearch (?:optimize|confirm) mnist-tpe)`", (ROOT / "README.md").read_text())
+    assert found == ["lrsearch optimize mnist-tpe", "lrsearch confirm mnist-tpe"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
-    for number, command in enumerate(found):
-        short = f"--trials 1 --epochs 8 --name short-{number} --data-dir {mnist_dir} --quiet"
-        run(monkeypatch, f"{command} {short}")
-        assert f"Study short-{number}: 1 of 1 trials have ended" in capsys.readouterr().out
+    run(monkeypatch, f"{found[0]} --trials 2 --epochs 1 --data-dir {mnist_dir} --quiet")
+    run(monkeypatch, f"{found[1]} --top 1 --seeds 4 --data-dir {mnist_dir}")
+    assert "On 2 fresh seeds that did not select it, its validation loss is " in capsys.readouterr().out
 
 
 def test_the_commands_of_the_range_test_page_run(monkeypatch, tmp_path, capsys):
@@ -125,8 +124,7 @@ def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, cap
         run(monkeypatch, line)
     printed = capsys.readouterr().out
     assert "On 3 fresh seeds that did not select it, its validation loss is " in printed
-    assert "6 of " in printed
-    assert "stopped trials were trained to their end: " in printed
+    assert "Of 6 stopped trials that were trained to their end, " in printed
 
 
 def test_the_page_on_exports_runs(monkeypatch, tmp_path, capsys):

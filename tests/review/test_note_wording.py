@@ -8,7 +8,6 @@ import pytest
 from lrsearch.results import TrialRecord
 from lrsearch.retrainings import Candidate, Confirmation, Retraining
 from lrsearch.review.facts import StudyFacts
-from lrsearch.review.lr_figure import lr_figure
 from lrsearch.review.note_wording import study_note
 from lrsearch.review.verdict import verdict
 from lrsearch.review.wording import pytorch_lines
@@ -110,20 +109,3 @@ def test_names_of_users_are_no_markdown():
     assert "<img" not in note.replace("\\<", "")
     note = study_note(facts(name=hostile))
     assert f"`` lrsearch confirm '{hostile}' ``" in note
-
-
-def test_the_figure_has_a_colour_for_each_kind():
-    """Complete trials alone, by lr and validation loss, on logarithmic axes."""
-    figure = lr_figure(facts())
-    traces = {trace.name: (trace.x, trace.y, trace.text) for trace in figure.data}
-    assert traces == {
-        "StepLR": ((0.02,), (0.25,), ("trial 1",)),
-        "WSD": ((0.1, 0.1), (0.5, 0.25), ("trial 0", "trial 2")),
-    }
-    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", "log")
-
-
-def test_losses_below_zero_are_drawn_too():
-    """On an axis that is not logarithmic."""
-    figure = lr_figure(facts(trials=(replace(TRIALS[0], value=-0.5), TRIALS[1])))
-    assert figure.layout.yaxis.type == "linear"

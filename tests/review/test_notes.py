@@ -10,7 +10,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from lrsearch.review import notes
-from lrsearch.review.notes import LR_FIGURE, MARK, annotate, attach_figure, write_note
+from lrsearch.review.notes import MARK, annotate, attach_figure, write_note
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.spec import spec_from
@@ -38,7 +38,7 @@ def figures(live):
     return {name: json.loads(figure) for name, figure in get_plotly_graph_objects(attributes).items()}
 
 
-def test_a_run_leaves_a_note_and_a_figure(database, study, live):
+def test_a_run_leaves_a_note_and_figures(database, study, live):
     """With what the trials found; a second time replaces them."""
     *_progress, last = Search(database, study, FormulaArray(), lanes=2).run()
     for _time in range(2):
@@ -46,9 +46,13 @@ def test_a_run_leaves_a_note_and_a_figure(database, study, live):
         note = get_note(live)
         assert note.count(MARK) == note.count("Best trial") == 1
         assert f"**Best trial: {last.best.number}**" in note
-        assert list(figures(live)) == [LR_FIGURE]
-    drawn = [loss for trace in figures(live)[LR_FIGURE]["data"] for loss in trace["y"]]
-    assert sorted(drawn) == sorted(trial.value for trial in live.trials)
+        assert {"lrsearch-loss-over-lr", "lrsearch-trajectories", "lrsearch-kinds"} <= set(figures(live))
+    over_lr = figures(live)["lrsearch-loss-over-lr"]
+    drawn = sorted({loss for trace in over_lr["data"] for loss in trace["y"]})
+    assert drawn == pytest.approx(sorted({trial.value for trial in live.trials}), rel=1e-4)
+    assert over_lr["layout"]["title"]["text"]
+    named = [trace["name"] for trace in over_lr["data"] if trace["showlegend"]]
+    assert len(set(named)) == len(named) > 0
 
 
 def test_a_study_without_a_complete_trial_gets_a_note_and_no_figure(database, study, live):

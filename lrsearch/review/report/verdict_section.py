@@ -50,7 +50,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
     winner = found.winner
     reporting = len(confirmation.seeds) - confirmation.selecting
     head = _hero(study, winner, reporting) if winner else ""
-    notes = "".join(paragraph(note, "note") for note in confirmation.notes)
+    notes = "".join(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in confirmation.notes)
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"

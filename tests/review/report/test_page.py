@@ -56,7 +56,7 @@ def test_a_confirmation_gives_the_verdict():
         assert f"{standing.valid_loss.mean:.4f}" in section
         assert f"{standing.valid_loss.low:.4f} to {standing.valid_loss.high:.4f}" in section
         assert f"{standing.test['accuracy'].mean:.4f}" in section
-    assert "the baseline had eight tries" in section
+    assert "The baseline had eight tries." in section
     assert "28 of 40" in section
     assert "Not confirmed" not in section
     assert "confirm it" not in section
