@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 
 from lrsearch.results import in_one_line
-from lrsearch.review.facts import study_facts
+from lrsearch.review.facts import StudyFacts, study_facts
 from lrsearch.review.note_wording import study_note
 from lrsearch.review.report.catalogue import FIGURES
 from lrsearch.review.report.figure import Figure
@@ -18,6 +18,7 @@ from lrsearch.storage.studies import StudyRecord
 
 MARK = "*Written by lrsearch after each run; what stands above this line is kept.*"
 PLOTS = ("loss-over-lr", "trajectories", "kinds", "pruning")  # of the report; the dashboard lacks them
+MOST_TRIALS = 1000  # of a study with figures; the report has them for larger ones too
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +34,8 @@ def annotate(database: Database, record: StudyRecord, spec: StudySpec) -> None:
     try:
         facts = study_facts(database, record, spec)
         write_note(database, record.name, study_note(facts))
-        study = ShownStudy(facts)
-        for figure in (each for kind in PLOTS for each in FIGURES[kind](study)):
-            if isinstance(figure, Figure):
-                attach_figure(database, record.name, custom_plot(figure), f"lrsearch-{figure.name}")
+        for figure in _figures(facts):
+            attach_figure(database, record.name, custom_plot(figure), f"lrsearch-{figure.name}")
     except Exception as error:  # whatever it is: what the run has found is stored
         reason = database.address.mask(in_one_line(error))
         _log.warning("the note of study %r was not written: %s", record.name, reason)
@@ -69,6 +68,14 @@ def attach_figure(database: Database, name: str, figure: Any, figure_id: str) ->
     from optuna_dashboard import save_plotly_graph_object  # here, because it takes a second
 
     save_plotly_graph_object(_live(database, name), figure, graph_object_id=figure_id)
+
+
+def _figures(facts: StudyFacts) -> list[Figure]:
+    """Return the figures that can be drawn; of a large study none, as storing them would take too long."""
+    if len(facts.trials) > MOST_TRIALS:
+        return []
+    study = ShownStudy(facts)
+    return [each for kind in PLOTS for each in FIGURES[kind](study) if isinstance(each, Figure)]
 
 
 def _live(database: Database, name: str) -> optuna.Study:

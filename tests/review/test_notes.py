@@ -62,6 +62,15 @@ def test_a_study_without_a_complete_trial_gets_a_note_and_no_figure(database, st
     assert figures(live) == {}
 
 
+def test_a_large_study_gets_a_note_alone(database, study, live, monkeypatch):
+    """Its figures would take long to store; the report has them."""
+    monkeypatch.setattr("lrsearch.review.notes.MOST_TRIALS", 1)
+    list(Search(database, study, FormulaArray(), lanes=2).run())
+    annotate(database, study.record, study.spec)
+    assert "Best trial" in get_note(live)
+    assert figures(live) == {}
+
+
 def test_what_readers_wrote_is_kept(database, live):
     """Above our line; what stood below it is replaced, be it longer than what comes."""
     save_note(live, "My own *thoughts*.\n")
