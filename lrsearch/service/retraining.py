@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from lrsearch.retrainings import Retraining, Run
 from lrsearch.service.cores import share_of_cores
-from lrsearch.service.optimize import middle
-from lrsearch.service.retraining_crew import Crew, Errand
+from lrsearch.service.retraining_crew import Crew, Errand, train_share
 from lrsearch.service.workforce import workers_for
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
-from lrsearch.storage.retrainings import key_of, record_retrainings, stored_retrainings
+from lrsearch.storage.retrainings import key_of, stored_retrainings
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -107,41 +106,6 @@ class Workshop:
 
     def _train_here(self, runs: Sequence[Run]) -> Iterator[int]:
         return train_share(self.database, self.study_uuid, self.spec, (self.task, self.data), runs)
-
-
-def train_share(
-    database: Database,
-    study_uuid: str,
-    spec: StudySpec,
-    prepared: "tuple[Task, TrainingData]",
-    runs: Sequence[Run],
-) -> Iterator[int]:
-    """Train runs in this process, store each when it ends, and yield the epochs trained, step by step.
-
-    Args:
-        database: where they are stored.
-        study_uuid: our key of the study.
-        spec: its resolved specification.
-        prepared: its task, and the task's data on the device.
-        runs: of one length.
-    """
-    from lrsearch.training.retrainer import Retrainer
-    from lrsearch.training.trainer import TrialSettings
-
-    if not runs:
-        return
-    settings = TrialSettings(runs[0].epochs, spec.optimizer.name, spec.seed, middle(spec))
-    retrainer = Retrainer(
-        *prepared,
-        settings,
-        frozen=spec.groups.frozen if spec.groups else (),
-        lanes=None if spec.run.lanes == "auto" else spec.run.lanes,
-        at_most=len(runs),
-    )
-    for epoch in retrainer.train(runs):
-        ended = {key_of(run): retraining for run, retraining in epoch.ended}
-        record_retrainings(database, study_uuid, ended)
-        yield epoch.trained
 
 
 def _shares(runs: Sequence[Run], processes: int) -> list[Sequence[Run]]:

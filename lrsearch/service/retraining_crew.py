@@ -1,11 +1,11 @@
-"""The other processes that train runs outside of a search, on this machine."""
+"""The processes that train runs outside of a search, on this machine."""
 
 import multiprocessing
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,9 +17,14 @@ from lrsearch.retrainings import Run
 from lrsearch.service.cores import share_of_cores
 from lrsearch.service.other_worker import ctrl_c_held_back
 from lrsearch.spec import StudySpec
+from lrsearch.storage.database import Database, open_database
+from lrsearch.storage.retrainings import key_of, record_retrainings
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from lrsearch.tasks.task import Task
+    from lrsearch.training.data import TrainingData
 
     Pipe = Connection[Any, Any]
 
@@ -133,9 +138,7 @@ def work(pipe: "Pipe", errand: Errand, runs: Sequence[Run]) -> None:
     if sys.stderr is not None:
         os.dup2(2, 1)  # whatever is printed here: on the standard output only the first process writes
     from lrsearch.service.optimize import training_data  # here, because they import torch
-    from lrsearch.service.retraining import train_share
     from lrsearch.service.tasks import find_task, load_kinds
-    from lrsearch.storage.database import open_database
 
     spec = errand.spec
     load_kinds(spec, errand.allowed)
@@ -144,3 +147,39 @@ def work(pipe: "Pipe", errand: Errand, runs: Sequence[Run]) -> None:
     with open_database(errand.url) as database, share_of_cores(errand.processes), suppress(BrokenPipeError):
         for trained in train_share(database, errand.study_uuid, spec, (task, data), runs):
             pipe.send(trained)
+
+
+def train_share(
+    database: Database,
+    study_uuid: str,
+    spec: StudySpec,
+    prepared: "tuple[Task, TrainingData]",
+    runs: Sequence[Run],
+) -> Iterator[int]:
+    """Train runs in this process, store each when it ends, and yield the epochs trained, step by step.
+
+    Args:
+        database: where they are stored.
+        study_uuid: our key of the study.
+        spec: its resolved specification.
+        prepared: its task, and the task's data on the device.
+        runs: of one length.
+    """
+    from lrsearch.service.optimize import middle  # here, because they import torch
+    from lrsearch.training.retrainer import Retrainer
+    from lrsearch.training.trainer import TrialSettings
+
+    if not runs:
+        return
+    settings = TrialSettings(runs[0].epochs, spec.optimizer.name, spec.seed, middle(spec))
+    retrainer = Retrainer(
+        *prepared,
+        settings,
+        frozen=spec.groups.frozen if spec.groups else (),
+        lanes=None if spec.run.lanes == "auto" else spec.run.lanes,
+        at_most=len(runs),
+    )
+    for epoch in retrainer.train(runs):
+        ended = {key_of(run): retraining for run, retraining in epoch.ended}
+        record_retrainings(database, study_uuid, ended)
+        yield epoch.trained
