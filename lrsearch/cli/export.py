@@ -62,8 +62,10 @@ def export(
     data_dir: DataDirOption = None,
 ) -> None:
     """Write the winner as a module of PyTorch that tests itself, a study file, or JSON."""
+    from lrsearch.review.output import check_output, write_text
+
     if output is not None:
-        check_writable(output)
+        check_output(output)
     with open_storage(storage) as database:
         chosen = choose(database, study, trial, device)
         searched = _searched(database, chosen)
@@ -77,32 +79,8 @@ def export(
     if output is None:
         typer.echo(text, nl=False)
         return
-    write(output, text)
+    write_text(output, text)
     typer.echo(f"Written: {output}", err=True)
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, before anything is computed for it.
-
-    Raises:
-        SpecError: if it is a folder, or its folder does not exist.
-    """
-    if path.is_dir():
-        raise SpecError(f"an output is a file, but {path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise SpecError(f"an output needs a folder that exists, but there is no {path.parent}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text to a file.
-
-    Raises:
-        SpecError: if it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{path} cannot be written: {error.strerror}; name another file") from None
 
 
 def _searched(database: "Database", chosen: Chosen) -> Run:

@@ -71,7 +71,8 @@ def range_test(
     data_dir: DataDirOption = None,
 ) -> None:
     """Raise the learning rate step by step and suggest one from where the loss falls."""
-    from lrsearch.review.range_test_figures import check_figure_path, write_figure
+    from lrsearch.review.output import check_figure_output
+    from lrsearch.review.range_test_figures import write_figure
     from lrsearch.service.optimize import load_onto_device
     from lrsearch.service.range_test import RangeTestPlan
 
@@ -80,7 +81,7 @@ def range_test(
     overrides = {key: value for key, value in given.items() if value is not None}
     allowed = (*(allow_task or ()), *([task] if task else ()))
     if plot is not None:
-        check_figure_path(plot)
+        check_figure_output(plot)
     with open_storage(storage, create=not stored) as database:
         draft = find_draft(database, file_or_study, overrides)
         if stored:

@@ -37,11 +37,11 @@ def report(
 
     [b]Example[/]: lrsearch report mnist-tpe -o mnist.html
     """
+    from lrsearch.review.output import check_output, write_text
     from lrsearch.review.report.comparison_page import comparison_page
-    from lrsearch.review.report.files import check_folder, write_page
     from lrsearch.review.report.page import report_page
 
-    check_folder(output)
+    check_output(output)
     names = list(dict.fromkeys(studies))
     with open_storage(storage) as database:
         facts = [_facts(database, name) for name in names]
@@ -49,7 +49,7 @@ def report(
         content = report_page(facts[0], _commands(facts[0].spec, storage))
     else:
         content = comparison_page(facts)
-    write_page(content, output)
+    write_text(output, content)
     typer.echo(f"Report: {output}")
     if show and not webbrowser.open(output.resolve().as_uri()):
         typer.echo("There is no browser to open it with here.")
@@ -65,11 +65,12 @@ def plot(
 
     [b]Example[/]: lrsearch plot mnist-tpe loss-over-lr -o loss.svg
     """
+    from lrsearch.review.output import check_figure_output
     from lrsearch.review.report.catalogue import figures
-    from lrsearch.review.report.files import check_figure_file, write_figures
+    from lrsearch.review.report.files import write_figures
     from lrsearch.review.report.trials import ShownStudy
 
-    check_figure_file(output)
+    check_figure_output(output)
     with open_storage(storage) as database:
         facts = _facts(database, study)
     write_figures(facts.spec.name, figures(ShownStudy(facts), kind), output)

@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.errors import InputError
 from lrsearch.lr_range import RangeTest
+from lrsearch.review.output import PAGE, check_figure_output, write_text, writing
 from lrsearch.review.range_test_panels import (
     CURVE_COLOR,
     Band,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAGE, IMAGES = ".html", (".png", ".svg")
 BAND_OPACITY = 0.13
 GREY = "rgba(128, 128, 128, 0.28)"
 # By default plotly offers to send the data to its makers.
@@ -49,31 +48,13 @@ def write_figure(test: RangeTest, path: Path) -> None:
     Raises:
         InputError: if the ending is another, or the file cannot be written.
     """
-    check_figure_path(path)
+    check_figure_output(path)
     picture = range_test_picture(test)
-    try:
-        if path.suffix.lower() == PAGE:
-            path.write_text(page(picture), encoding="utf-8")
-        else:
-            _write_image(picture, path)
-    except OSError as error:
-        raise InputError(
-            f"a picture needs a file that can be written, but {path} cannot: {error.strerror}"
-        ) from None
-
-
-def check_figure_path(path: Path) -> None:
-    """Refuse a file of another ending than those that are written, or in a folder that does not exist.
-
-    Raises:
-        InputError: with the rule.
-    """
-    if path.suffix.lower() not in (PAGE, *IMAGES):
-        raise InputError(
-            f"pictures are written as .html, .png and .svg, but got {path.name!r}; choose one of these"
-        )
-    if not path.parent.is_dir():
-        raise InputError(f"a picture needs a folder that exists, but there is no {path.parent}")
+    if path.suffix.lower() == PAGE:
+        write_text(path, page(picture))
+        return
+    with writing(path):
+        _write_image(picture, path)
 
 
 def page(picture: Picture) -> str:

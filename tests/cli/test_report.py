@@ -44,7 +44,7 @@ def test_a_confirmation_that_is_stored_is_reported(finished):
     succeed("report", finished)
     page = Path("report.html").read_text()
     assert "Winner: the usual" in page
-    assert "a note" in page
+    assert "A note." in page
     assert "lrsearch confirm" not in page
 
 
@@ -81,7 +81,7 @@ def test_an_unknown_study_is_refused(finished):
 
 @pytest.mark.parametrize(
     ("output", "words"),
-    [("missing/report.html", "there is no missing"), ("folder", "folder cannot: Is a directory")],
+    [("missing/report.html", "there is no missing"), ("folder", "folder is a folder; name a file in it")],
 )
 def test_an_output_that_cannot_be_written_is_refused(finished, output, words):
     """In one line."""
@@ -107,7 +107,9 @@ def test_a_figure_is_refused_that_does_not_exist_or_has_nothing_to_show(finished
     assert "No trial has trained an epoch yet" in refused("plot", pending, "curves", "-o", "x.png")
     assert ".html, .png and .svg" in refused("plot", finished, "curves", "-o", "x.pdf")
     Path("folder.svg").mkdir()
-    assert "folder.svg cannot: Is a directory" in refused("plot", finished, "curves", "-o", "folder.svg")
+    assert "folder.svg is a folder; name a file in it" in refused(
+        "plot", finished, "curves", "-o", "folder.svg"
+    )
     assert not Path("x.png").exists()
 
 

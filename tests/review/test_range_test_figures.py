@@ -134,7 +134,7 @@ def test_an_image_is_the_same_every_time(tmp_path):
 def test_other_endings_are_refused(name, tmp_path):
     """With those that exist, in words that fit the command line and Python."""
     with pytest.raises(
-        InputError, match=rf"^pictures are written as \.html, \.png and \.svg, but got '{name}'"
+        InputError, match=rf"^figures are written as \.html, \.png and \.svg, but got '{name}'"
     ):
         write_figure(complete(), tmp_path / name)
 
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_refused(ending, tmp_path):
     with pytest.raises(InputError, match=r"a folder that exists, but there is no .*missing"):
         write_figure(complete(), tmp_path / "missing" / f"plot.{ending}")
     (tmp_path / f"folder.{ending}").mkdir()
-    with pytest.raises(InputError, match="cannot: Is a directory"):
+    with pytest.raises(InputError, match="is a folder; name a file in it"):
         write_figure(complete(), tmp_path / f"folder.{ending}")
 
 
