@@ -86,7 +86,10 @@ def choose(database: "Database", study: str, trial: int | None, device: str | No
             f"one point is used again, but each of the parts {', '.join(spec.parts)} of study {study!r} has "
             f"one of its own; see their lines of PyTorch: {command('best', study, None)}"
         )
-    trials, confirmation = trial_records(database, record), latest_confirmation(database, record.uuid)
+    trials, confirmation = (
+        trial_records(database, record),
+        latest_confirmation(database, record.uuid, spec.epochs),
+    )
     if trial is not None:
         return Chosen(record, spec, trial_winner(spec, trials, confirmation, trial), overrides)
     found = winner(spec, trials, confirmation)

@@ -58,7 +58,7 @@ def confirm(
         _run(lambda stop: confirm_study(workshop, plan, stop))
         record, stored = _stored(database, study)
         annotate(database, record, stored)
-        print_confirmation(database, record, stored)
+        print_confirmation(database, record, stored, storage)
 
 
 def audit(
@@ -74,42 +74,55 @@ def audit(
 
     [b]Example[/]: lrsearch audit mnist-tpe --sample 10
     """
+    from lrsearch.review.notes import annotate
     from lrsearch.service.audit import audit as audit_study
 
     with open_storage(storage) as database:
         workshop = _workshop(database, study, tuple(allow_task or ()), data_dir, device, workers)
         _run(lambda stop: audit_study(workshop, sample, stop))
-        _print_audit(database, *_stored(database, study))
+        record, stored = _stored(database, study)
+        annotate(database, record, stored)
+        _print_audit(database, record, stored)
 
 
-def print_confirmation(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:
+def print_confirmation(
+    database: "Database", record: "StudyRecord", spec: "StudySpec", storage: str | None
+) -> None:
     """Print the newest confirmation of a study: verdict, table, and what makes it doubtful.
 
     Args:
         database: where it is stored.
         record: the study.
         spec: its resolved specification.
+        storage: the option ``--storage`` as it was given, or None.
     """
     from lrsearch.cli.table import print_table
     from lrsearch.review.checks import checks
     from lrsearch.review.confirmation_wording import candidate_lines, confirmation_lines, standing_table
     from lrsearch.review.verdict import verdict
+    from lrsearch.storage.address import masked
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.trials import trial_records
 
     confirmation = latest_confirmation(database, record.uuid)
     if confirmation is None:  # it was stopped, which has been said
         return
+    leading = latest_confirmation(database, record.uuid, spec.epochs)
     found = verdict(confirmation)
     typer.echo(f"{found.sentence}\n")
     print_table(*standing_table(found, confirmation))
     typer.echo()
-    for line in candidate_lines(found, spec.optimizer.name):
+    for line in candidate_lines(found, spec):
         typer.echo(line)
     typer.echo()
-    doubts = checks(spec, trial_records(database, record), found)
+    shown = None if storage is None else masked(storage)
+    doubts = checks(spec, trial_records(database, record), found, shown)
     for line in confirmation_lines(confirmation, found, doubts):
         typer.echo(line)
+    if leading is None:
+        typer.echo(f"note      the study's trials have {spec.epochs} epochs: best and export do not go by it")
+    elif leading.finished_at != confirmation.finished_at:
+        typer.echo(f"note      best and export go by the confirmation on {len(leading.seeds)} seeds")
 
 
 def _print_audit(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:
@@ -148,7 +161,7 @@ def _workshop(
         SpecError: if the study's task cannot be trained from a command line.
         CodeNotAllowedError: if the study names code that the user did not.
     """
-    from lrsearch.service.optimize import load_onto_device
+    from lrsearch.service.optimize import check_same_data, load_onto_device
     from lrsearch.service.retraining import Workshop
     from lrsearch.service.studies import stored_spec
     from lrsearch.storage.studies import find_study
@@ -159,7 +172,9 @@ def _workshop(
     draft = Draft(stored_spec(record, overrides), f"study {name!r}", overrides, record)
     refuse_without_task(draft.spec, "a confirmation or an audit")
     spec, task = complete(draft, allowed, data_dir)
-    return Workshop(database, record.uuid, spec, task, load_onto_device(spec, task), allowed, data_dir)
+    data = load_onto_device(spec, task)
+    check_same_data(database, record, data)
+    return Workshop(database, record.uuid, spec, task, data, allowed, data_dir)
 
 
 def _run(train: "Callable[[Callable[[], bool]], Iterator[RetrainingProgress]]") -> None:

@@ -88,11 +88,14 @@ def _facts(database: "Database", name: str) -> "StudyFacts":
 
 def _commands(spec: "StudySpec", storage: str | None) -> "Commands":
     from lrsearch.review.report.commands import Commands
+    from lrsearch.service.tasks import references
+    from lrsearch.storage.address import masked
 
     return Commands(
         go_on=run_command(spec, storage),
-        confirm=command("confirm", spec.name, storage),
-        audit=f"{command('audit', spec.name, storage)} --sample {SAMPLE}",
+        confirm=command("confirm", spec.name, storage, references(spec)),
+        audit=f"{command('audit', spec.name, storage, references(spec))} --sample {SAMPLE}",
         report=command("report", spec.name, storage),
         trials=f"{command('trials', spec.name, storage)} --format csv",
+        storage=None if storage is None else masked(storage),
     )

@@ -88,17 +88,18 @@ def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -
     from lrsearch.cli.parameters import command
     from lrsearch.review.confirmation_wording import confirmed_lines
     from lrsearch.review.winner import found_since, winner
+    from lrsearch.service.tasks import references
     from lrsearch.spec import EXTERNAL
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.studies import find_study
 
-    confirmation = latest_confirmation(database, find_study(database, spec.name).uuid)
+    confirmation = latest_confirmation(database, find_study(database, spec.name).uuid, spec.epochs)
     records = _records(database, spec)
     found = winner(spec, records, confirmation) if confirmation is not None else None
     if confirmation is None or found is None or found.standing is None:
         print_best(database, spec)
         if spec.task != EXTERNAL:
-            confirm = command("confirm", spec.name, storage)
+            confirm = command("confirm", spec.name, storage, references(spec))
             typer.echo(f"Not confirmed: the best of many is also the luckiest. On fresh seeds: {confirm}")
         return
     for line in confirmed_lines(found, confirmation, spec.optimizer.name):

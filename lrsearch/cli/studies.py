@@ -99,7 +99,10 @@ def best(
             print_winner(database, spec, storage)
             return
         trial = best_trial(database, spec)  # also where none is complete: it says so
-        records, confirmation = trial_records(database, record), latest_confirmation(database, record.uuid)
+        records, confirmation = (
+            trial_records(database, record),
+            latest_confirmation(database, record.uuid, spec.epochs),
+        )
     found = None if spec.parts is not None else winner(spec, records, confirmation)
     if format == "json":
         typer.echo(as_json([winner_row(trial, found, records)]))

@@ -2,8 +2,10 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.code import is_reference
 from lrsearch.optimizers import optimizer_named
 from lrsearch.parameters import Range, Scalar
 from lrsearch.results import TrialRecord
@@ -18,41 +20,78 @@ ENOUGH_TRIALS = 10
 WIDENING = 4.0  # factor by which a range of lr is advised to grow
 
 
-def checks(spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict) -> list[str]:
+def checks(
+    spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict, storage: str | None = None
+) -> list[str]:
     """Return what makes a confirmed result doubtful, and the commands that help.
 
     Args:
         spec: resolved specification of the study.
         trials: all of them.
         found: the verdict of its confirmation.
+        storage: URL of the database without its password, where commands must name it; else None.
     """
     winner = found.winner.candidate.trial if found.winner is not None else None
     best = next((each for each in trials if each.number == winner), None)
+    commands = _Commands(spec, storage)
     return [
-        *(_at_bounds(spec, best) if best is not None else ()),
-        *_few_trials(spec, trials),
-        *_many_diverged(spec, trials),
-        *_within_noise(spec, found),
+        *_found_since(trials, found, commands),
+        *(_at_bounds(spec, best, commands) if best is not None else ()),
+        *_few_trials(spec, trials, commands),
+        *_many_diverged(trials, commands),
+        *_within_noise(found, commands),
     ]
 
 
-def _at_bounds(spec: StudySpec, best: TrialRecord) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Commands:
+    """Commands about a study that can be pasted into a shell."""
+
+    spec: StudySpec
+    storage: str | None
+
+    def __call__(self, verb: str, *options: str) -> str:
+        storage = ("--storage", self.storage) if self.storage else ()
+        code = (self.spec.task, *(self.spec.space.kinds or ())) if verb == "confirm" else ()
+        allowed = [word for name in code if is_reference(name) for word in ("--allow-task", name)]
+        return shlex.join(["lrsearch", verb, self.spec.name, *options, *storage, *allowed])
+
+
+def _found_since(trials: Sequence[TrialRecord], found: Verdict, command: _Commands) -> Iterator[str]:
+    known = [each.candidate.search_value for each in found.standings]
+    values = {
+        each.number: each.value for each in trials if each.state == "COMPLETE" and each.value is not None
+    }
+    best = min(values, key=values.__getitem__, default=None)
+    compared = [value for value in known if value is not None]
+    if best is not None and compared and values[best] < min(compared):
+        yield (
+            f"trial {best} has a smaller loss in the search than all that were compared. Confirm again: "
+            f"{command('confirm', '--seeds', str(2 * _reporting(found)))}"
+        )
+
+
+def _reporting(found: Verdict) -> int:
+    return max((each.valid_loss.runs for each in found.standings if each.valid_loss), default=5)
+
+
+def _at_bounds(spec: StudySpec, best: TrialRecord, command: _Commands) -> Iterator[str]:
     for parameter in search_space(spec).searched:
         value, domain = best.params.get(parameter.name), parameter.domain
         if not isinstance(domain, Range) or value is None:
             continue
         if parameter.name == "lr":
-            yield from _lr_near_bound(spec, domain, value)
+            yield from _lr_near_bound(spec, domain, value, command)
         elif _is_at_bound(domain, value, _limits(spec, parameter.name)):
             yield (
                 f"{parameter.name} = {number(value)} lies at the end of its range, {domain}: widen it in the "
-                f"file of another study. The winner as a file to begin with: {_command('best', spec)} "
-                "--format toml"
+                "file of another study. The winner as a file to begin with: "
+                f"{command('best', '--format', 'toml')}"
             )
 
 
-def _lr_near_bound(spec: StudySpec, domain: Range, lr: float) -> Iterator[str]:
-    more = f"--trials +{max(ENOUGH_TRIALS, spec.trials // 4)}"
+def _lr_near_bound(spec: StudySpec, domain: Range, lr: float, command: _Commands) -> Iterator[str]:
+    more = f"+{max(ENOUGH_TRIALS, spec.trials // 4)}"
     for option, bound, wider in (
         ("--lr-high", domain.high, domain.high * WIDENING),
         ("--lr-low", domain.low, domain.low / WIDENING),
@@ -60,7 +99,7 @@ def _lr_near_bound(spec: StudySpec, domain: Range, lr: float) -> Iterator[str]:
         if max(lr / bound, bound / lr) < NEAR_BOUND:
             yield (
                 f"the best lr, {number(lr)}, lies near the end of its range, {domain}. Search further: "
-                f"{_command('extend', spec)} {option} {wider:.2g} {more}"
+                f"{command('extend', option, f'{wider:.2g}', '--trials', more)}"
             )
 
 
@@ -84,37 +123,33 @@ def _limits(spec: StudySpec, name: str) -> Any:
     return None if found is None else found.limits
 
 
-def _few_trials(spec: StudySpec, trials: Sequence[TrialRecord]) -> Iterator[str]:
+def _few_trials(spec: StudySpec, trials: Sequence[TrialRecord], command: _Commands) -> Iterator[str]:
     complete = sum(each.state == "COMPLETE" for each in trials)
     if complete < ENOUGH_TRIALS:
         missing = max(ENOUGH_TRIALS, spec.trials // 2)
         yield (
             f"only {complete} trial{' was' if complete == 1 else 's were'} trained to the end: more may find "
-            f"better ones: {_command('extend', spec)} --trials +{missing}"
+            f"better ones: {command('extend', '--trials', f'+{missing}')}"
         )
 
 
-def _many_diverged(spec: StudySpec, trials: Sequence[TrialRecord]) -> Iterator[str]:
+def _many_diverged(trials: Sequence[TrialRecord], command: _Commands) -> Iterator[str]:
     diverged = sum(each.diverged for each in trials)
     if 2 * diverged > len(trials):
         yield (
             f"{diverged} of {len(trials)} trials diverged, so that few were learned from: search smaller "
-            f"learning rates in another study. Bounds: lrsearch range-test {shlex.quote(spec.name)}"
+            f"learning rates in another study. Bounds: {command('range-test')}"
         )
 
 
-def _within_noise(spec: StudySpec, found: Verdict) -> Iterator[str]:
+def _within_noise(found: Verdict, command: _Commands) -> Iterator[str]:
     unclear = [each for each in found.standings[1:] if each.comparison and not each.comparison.is_shown]
     baselines = [each for each in unclear if each.candidate.trial is None]
     if not baselines:
         return
-    estimate = found.standings[0].valid_loss
-    seeds = 4 * estimate.runs if estimate is not None else 20
+    nearest = min(baselines, key=lambda each: each.comparison.difference.mean if each.comparison else 0.0)
+    seeds = 4 * _reporting(found)
     yield (
-        f"the margin to {baselines[0].candidate.name} is within the noise of the seeds. More seeds see "
-        f"smaller differences: {_command('confirm', spec)} --seeds {seeds}"
+        f"the margin to {nearest.candidate.name} is within the noise of the seeds. More seeds see "
+        f"smaller differences: {command('confirm', '--seeds', str(seeds))}"
     )
-
-
-def _command(verb: str, spec: StudySpec) -> str:
-    return f"lrsearch {verb} {shlex.quote(spec.name)}"

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from lrsearch.retrainings import Confirmation
-from lrsearch.review.verdict import Standing, Verdict, interval_text, p_text, verdict
+from lrsearch.review.verdict import Standing, Verdict, interval_text, optimism_text, p_text, verdict
 from lrsearch.review.winner import Winner
-from lrsearch.review.wording import described, number
+from lrsearch.review.wording import described
 from lrsearch.schedules import Hyperparameters
+from lrsearch.spec import StudySpec
 
 LABEL_WIDTH = 10
 
@@ -20,21 +21,23 @@ def standing_table(found: Verdict, confirmation: Confirmation) -> tuple[list[str
     """
     figures = list(dict.fromkeys(name for each in found.standings for name in each.test))
     headings = ["candidate", "validation loss (95%)", *(f"test {name} (95%)" for name in figures)]
-    headings += ["over the winner (95%)", "p", "lost runs"]
+    headings += ["above the winner (95%)", "corrected p", "lost runs"]
     return headings, [_row(each, figures, len(confirmation.seeds)) for each in found.standings]
 
 
-def candidate_lines(found: Verdict, optimizer: str) -> list[str]:
+def candidate_lines(found: Verdict, spec: StudySpec) -> list[str]:
     """Return each candidate's hyperparameters in a line, behind its name.
 
     Args:
         found: the verdict.
-        optimizer: the study's, whose defaults go unsaid.
+        spec: resolved specification of the study.
     """
+    frozen = spec.groups.frozen if spec.groups else ()
     points = {
-        each.candidate.name: Hyperparameters.from_point(each.candidate.point) for each in found.standings
+        each.candidate.name: Hyperparameters.from_point(each.candidate.point, frozen)
+        for each in found.standings
     }
-    return [f"{name}: {described(point, optimizer)}" for name, point in points.items()]
+    return [f"{name}: {described(point, spec.optimizer.name)}" for name, point in points.items()]
 
 
 def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Sequence[str]) -> list[str]:
@@ -49,6 +52,7 @@ def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Seque
         ("seeds", _seeds(confirmation)),
         *(("baseline", note) for note in confirmation.notes),
         *_optimism(found),
+        *_failures(confirmation),
         *(("check", doubt) for doubt in doubts),
     ]
     return [f"{label:<{LABEL_WIDTH}}{text}" for label, text in lines]
@@ -97,8 +101,15 @@ def _row(standing: Standing, figures: Sequence[str], runs: int) -> list[str]:
 
 
 def _optimism(found: Verdict) -> list[tuple[str, str]]:
-    winner = found.winner
-    if found.optimism is None or winner is None or winner.candidate.search_value is None:
-        return []
-    said = f"the search had found {number(winner.candidate.search_value)} for {winner.candidate.name}"
-    return [("luck", f"{said}; on fresh seeds its loss is {interval_text(found.optimism)} higher")]
+    text = optimism_text(found)
+    return [] if text is None else [("luck", text)]
+
+
+def _failures(confirmation: Confirmation) -> list[tuple[str, str]]:
+    """Return why runs have failed: of each candidate the first reason."""
+    failed = {
+        name: next(run for run in runs if run.reason is not None)
+        for name, runs in confirmation.runs.items()
+        if any(run.reason is not None for run in runs)
+    }
+    return [("failed", f"{name} on seed {run.seed}: {run.reason}") for name, run in failed.items()]

@@ -130,6 +130,8 @@ def _confirmation(study: str, found: Winner) -> Iterator[str]:
         yield "Not confirmed on fresh seeds: the best loss of a search is in part luck. To confirm it:"
         yield f"lrsearch confirm {shlex.quote(study)}"
         return
+    if found.sentence:
+        yield f"Verdict: {found.sentence}"
     reported = found.standing.valid_loss
     if reported is None:
         yield "Trained on fresh seeds too, where a run diverged or failed: a smaller lr would be safer."

@@ -32,7 +32,7 @@ class StudyFacts:
         steps_per_epoch: optimizer updates in an epoch; None before the first run.
         origin: versions by package, and the data's fingerprint below ``data``; empty before the first run.
         range_test: the newest of its task and optimizer, or None.
-        confirmation: the newest, or None.
+        confirmation: the newest with runs as long as the study's, or None.
         audit: the newest, or None.
     """
 
@@ -72,7 +72,7 @@ def study_facts(database: Database, record: StudyRecord, spec: StudySpec) -> Stu
         steps_per_epoch=attributes.get(STEPS_ATTRIBUTE),
         origin=attributes.get(ORIGIN_ATTRIBUTE, {}),
         range_test=_range_test(database, spec),
-        confirmation=latest_confirmation(database, record.uuid),
+        confirmation=latest_confirmation(database, record.uuid, spec.epochs),
         audit=latest_audit(database, record.uuid),
     )
 

@@ -2,12 +2,15 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 
 from lrsearch.results import Outcome, TrialRecord
 from lrsearch.review.facts import StudyFacts
 from lrsearch.review.markdown import code, code_block, escaped
 from lrsearch.review.verdict import verdict
+from lrsearch.review.winner import winner
 from lrsearch.review.wording import described_parts, number, pytorch_lines
+from lrsearch.schedules import Hyperparameters
 from lrsearch.spec import hyperparameters_by_part
 
 _ENDED = {outcome.value for outcome in Outcome}
@@ -28,13 +31,18 @@ def study_note(facts: StudyFacts) -> str:
     best = _best(facts)
     if best is None:
         return f"No trial is complete yet.\n\n{trials}\n"
-    words = described_parts(hyperparameters_by_part(facts.spec, best.params), facts.spec.optimizer.name)
+    points = hyperparameters_by_part(facts.spec, best.params)
+    title = f"**Best trial: {best.number}**, validation loss {number(best.value)}"
+    found = winner(facts.spec, facts.trials, facts.confirmation) if facts.spec.parts is None else None
+    if found is not None and found.standing is not None:
+        points, title = {None: found.hyperparameters}, f"**Winner: {escaped(found.name)}**"
+    words = described_parts(points, facts.spec.optimizer.name)
     parts = [
-        f"**Best trial: {best.number}**, validation loss {number(best.value)}",
+        title,
         code(f"{facts.spec.optimizer.name}, {words}"),
         _trust(facts),
         trials,
-        *_pytorch(facts, best),
+        *_pytorch(facts, points),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -73,12 +81,11 @@ def _saved(facts: StudyFacts, ended: list[TrialRecord]) -> str:
     return f" Pruning saved {saved} of {whole} epochs ({saved / whole:.0%})."
 
 
-def _pytorch(facts: StudyFacts, best: TrialRecord) -> list[str]:
+def _pytorch(facts: StudyFacts, points: Mapping[str | None, Hyperparameters]) -> list[str]:
     """Return the lines of PyTorch, where the length of an epoch is known and all trains as one."""
     spec, steps = facts.spec, facts.steps_per_epoch
     if steps is None or spec.parts is not None:
         return []
     epochs = spec.epochs or 1
-    point = hyperparameters_by_part(spec, best.params)[None]
-    lines = pytorch_lines(spec.optimizer.name, point, epochs, steps)
+    lines = pytorch_lines(spec.optimizer.name, points[None], epochs, steps)
     return [f"In PyTorch, for {epochs} epochs of {steps} updates:", code_block("python", "\n".join(lines))]

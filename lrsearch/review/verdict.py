@@ -155,6 +155,19 @@ def interval_text(found: Estimate) -> str:
     return f"{number(found.mean)} ({number(found.low)} to {number(found.high)})"
 
 
+def optimism_text(found: Verdict) -> str | None:
+    """Return by how much the search was too good about the winner; None where that is not known."""
+    if found.optimism is None or found.winner is None:
+        return None
+    candidate, more = found.winner.candidate, found.optimism
+    low, high = sorted((more.low, more.high)) if more.mean >= 0 else sorted((-more.low, -more.high))
+    return (
+        f"the search had found {number(candidate.search_value)} for {candidate.name}; on fresh seeds its "
+        f"loss is {number(abs(more.mean))} {'higher' if more.mean >= 0 else 'lower'} "
+        f"(95%: {number(low)} to {number(high)})"
+    )
+
+
 def _standing(candidate: Candidate, confirmation: Confirmation) -> Standing:
     runs = confirmation.runs[candidate.name]
     selecting, reporting = runs[: confirmation.selecting], runs[confirmation.selecting :]
@@ -232,6 +245,9 @@ def _sentence(standings: Sequence[Standing], confirmation: Confirmation) -> str:
     baselines = [each for each in standings[1:] if each.candidate.trial is None]
     if not baselines:
         return f"Use {winner.candidate.name}. {says}. There was no baseline to compare it with."
+    better = [each for each in baselines if _is_better(each)]
+    if better:
+        return _sentence_of_better(winner, better, says)
     unlike = [each for each in baselines if each.comparison is None or _is_worse(each)]
     alike = [each for each in baselines if each not in unlike]
     if alike:
@@ -244,13 +260,32 @@ def _is_worse(standing: Standing) -> bool:
     return found is not None and found.is_shown and found.difference.mean > 0
 
 
+def _is_better(standing: Standing) -> bool:
+    found = standing.comparison
+    return found is not None and found.is_shown and found.difference.mean < 0
+
+
+def _sentence_of_better(winner: Standing, better: Sequence[Standing], says: str) -> str:
+    """Return the sentence for a winner that others beat where it was not selected."""
+    best = min(better, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    return (
+        f"{_capital(winner.candidate.name)} was best on the seeds that select it, but {best.candidate.name} is "
+        f"shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
+        "with more seeds before you use either."
+    )
+
+
 def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
     winner = standings[0]
     trials = [each for each in standings[1:] if each.candidate.trial is not None]
     start = f"The search found nothing better than a baseline: use {winner.candidate.name}. {says}"
+    if not trials:
+        return f"{start}; no other trial of the study is complete."
     best = next((each for each in trials if each.comparison is not None), None)
     if best is None or best.comparison is None:
         return f"{start}; every trial diverged or failed on one of them."
+    if _is_better(best):
+        return _sentence_of_better(winner, [best], says)
     if _is_worse(best):
         return f"{start}; the best trial, {best.candidate.name}, is {_difference(best)}."
     return (
@@ -262,8 +297,9 @@ def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
 def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], says: str) -> str:
     nearest = min(alike, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
     return (
-        f"No difference shown: {winner.candidate.name} was best on the seeds that select it. {says}, but "
-        f"{nearest.candidate.name} is {_difference(nearest)}. On this evidence the baseline will do as well."
+        f"No difference shown: {winner.candidate.name} was best on the seeds that select it. {says}; that "
+        f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain. On this evidence "
+        "the baseline will do as well."
     )
 
 

@@ -25,6 +25,7 @@ class Winner:
         value: validation loss that the search found for it; None for a baseline, and for a trial that was
             stopped early.
         standing: how it did on fresh seeds; None where it was not confirmed.
+        sentence: the verdict of the confirmation in words; empty where it was not confirmed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Winner:
     hyperparameters: Hyperparameters
     value: float | None
     standing: Standing | None = None
+    sentence: str = ""
 
 
 def winner(
@@ -47,9 +49,9 @@ def winner(
     Returns:
         The winner; None if no trial is complete.
     """
-    first = verdict(confirmation).winner if confirmation is not None else None
-    if first is not None:
-        return _confirmed(spec, first)
+    said = verdict(confirmation) if confirmation is not None else None
+    if said is not None and said.winner is not None:
+        return _confirmed(spec, said.winner, said.sentence)
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
     best = min(complete, key=lambda each: (each.value, each.number), default=None)
     return None if best is None else _of_trial(spec, best, None)
@@ -143,11 +145,11 @@ def as_values(spec: StudySpec, found: Winner, run: tuple[int, int | None]) -> di
     }
 
 
-def _confirmed(spec: StudySpec, standing: Standing) -> Winner:
+def _confirmed(spec: StudySpec, standing: Standing, sentence: str) -> Winner:
     candidate = standing.candidate
     frozen = spec.groups.frozen if spec.groups else ()
     point = Hyperparameters.from_point(candidate.point, frozen)
-    return Winner(candidate.name, candidate.trial, point, candidate.search_value, standing)
+    return Winner(candidate.name, candidate.trial, point, candidate.search_value, standing, sentence)
 
 
 def _of_trial(spec: StudySpec, trial: TrialRecord, standing: Standing | None) -> Winner:

@@ -135,6 +135,8 @@ def _optimizer_values(spec: StudySpec, wanted: dict[str, Any]) -> dict[str, Scal
             values[name] = wanted[name]
         else:
             values[name] = usual[name]
+    if values.get("nesterov") and not values["momentum"]:
+        values["nesterov"] = False  # it needs momentum
     return values
 
 

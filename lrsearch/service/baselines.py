@@ -5,17 +5,17 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from lrsearch.errors import InputError
-from lrsearch.lr_range import RangeTest, suggestions
+from lrsearch.lr_range import suggestions
 from lrsearch.retrainings import Candidate, Run
 from lrsearch.schedules import Hyperparameters
 from lrsearch.search import baselines
-from lrsearch.service.range_test import RangeTestPlan, find_range
+from lrsearch.service.range_test import RangeTestPlan, find_range, stored_range_test
 from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.spec import StudySpec
-from lrsearch.storage.range_tests import list_range_tests
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 
+LEAST_RATES = 3  # with fewer, a baseline is not tuned
 VALLEY = "valley"  # a rule of the range test
 
 
@@ -43,9 +43,9 @@ def recipe(spec: StudySpec) -> Baseline:
     import torch  # here, because it takes a second
 
     lr = inspect.signature(getattr(torch.optim, spec.optimizer.name)).parameters["lr"].default
-    if not isinstance(lr, float):
+    if not isinstance(lr, int | float):
         return Baseline(None, f"PyTorch has no default learning rate for {spec.optimizer.name}")
-    return _baseline(f"PyTorch's default lr {lr:g}, constant", baselines.default_rate(spec, lr))
+    return _baseline(f"PyTorch's default lr {lr:g}, constant", baselines.default_rate(spec, float(lr)))
 
 
 def tuned_linear_decay(
@@ -63,31 +63,31 @@ def tuned_linear_decay(
         None if it was stopped.
     """
     spec = workshop.spec
-    count = max(1, round(_epochs_of_a_kind(workshop) / (spec.epochs or 1)))
+    count = max(LEAST_RATES, round(_epochs_of_a_kind(workshop) / (spec.epochs or 1)))
     losses: dict[float, float] = {}
     yield from _tried(workshop, baselines.spread_rates(spec, (count + 1) // 2), losses, stop_requested)
-    if losses:
+    if losses and not stop_requested():
         around = baselines.rates_around(_best(losses), sorted(losses), count - len(losses))
         yield from _tried(workshop, around, losses, stop_requested)
     if stop_requested() or not losses:
         return None
     lr = _best(losses)
     note = (
-        f"linear decay was tuned with {len(losses)} runs of {spec.epochs} epochs, as much training as one "
-        f"schedule kind got in the search: of their rates, {lr:.3g} was best"
+        f"linear decay was tuned with {len(losses)} runs of {spec.epochs} epochs (as much as one "
+        f"schedule kind got in the search, but at least {LEAST_RATES} runs): of these rates, {lr:.3g} is best"
     )
     return _baseline(f"linear decay from a tuned {lr:.3g}", baselines.linear_decay(spec, lr), note)
 
 
 def one_cycle(workshop: Workshop) -> Baseline:
-    """Return one cycle up to the valley of the newest range test; without a stored one, it is run.
+    """Return one cycle up to the valley of the range test; one that was stored for such a study is taken.
 
     Args:
         workshop: where.
     """
     spec = workshop.spec
     try:
-        test = _stored_range_test(workshop) or find_range(
+        test = stored_range_test(workshop.database, spec, workshop.data.steps_per_epoch) or find_range(
             workshop.database, spec, workshop.task, workshop.data, RangeTestPlan()
         )
     except InputError as error:
@@ -120,13 +120,6 @@ def _epochs_of_a_kind(workshop: Workshop) -> float:
     record = find_study(workshop.database, workshop.spec.name)
     trained = sum(each.epochs for each in trial_records(workshop.database, record))
     return trained / len(workshop.spec.space.kinds or ("constant",))
-
-
-def _stored_range_test(workshop: Workshop) -> RangeTest | None:
-    for stored in list_range_tests(workshop.database, workshop.spec.task):
-        if stored.test.settings["optimizer"] == workshop.spec.optimizer.name:
-            return stored.test
-    return None
 
 
 def _baseline(name: str, point: Hyperparameters, note: str | None = None) -> Baseline:

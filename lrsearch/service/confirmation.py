@@ -1,12 +1,13 @@
 """Confirms a study: its best trials and baselines, trained on fresh seeds."""
 
+import math
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
-from lrsearch.retrainings import Candidate, Run
+from lrsearch.retrainings import Candidate, Point, Run
 from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
 from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.spec import StudySpec, hyperparameters
@@ -61,10 +62,12 @@ def confirm(
         return
     found: list[Baseline] = [recipe(spec), linear_decay, one_cycle(workshop)]
     baselines = [each.candidate for each in found if each.candidate is not None]
-    known = [each.point for each in baselines]
-    trials = [each for each in ranked if each.point not in known]  # a first trial may be a baseline itself
+    # A first trial may be a baseline itself.
+    trials = [each for each in ranked if not any(_same(each.point, other.point) for other in baselines)]
     candidates = [*trials[: plan.top], *baselines]
     seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
+    if epochs != spec.epochs:  # what the search found for them was found in runs of another length
+        candidates = [replace(each, search_value=None) for each in candidates]
     runs = [Run(each.point, seed, epochs, test=True) for seed in seeds for each in candidates]
     yield from workshop.train(runs, f"{len(candidates)} candidates on {len(seeds)} seeds", stop_requested)
     if not workshop.missing(runs):
@@ -96,6 +99,16 @@ def ranked_trials(workshop: Workshop) -> list[Candidate]:
         )
     ranked = sorted(complete, key=lambda each: (each.value or 0.0, each.number))
     return [_candidate(workshop.spec, each) for each in ranked]
+
+
+def _same(point: Point, other: Point) -> bool:
+    """Return whether two points are one, but for the rounding of their numbers."""
+    return point.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-9)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value == other[name]
+        for name, value in point.items()
+    )
 
 
 def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:

@@ -101,7 +101,7 @@ class Guard:
         """Answer a request, or refuse it."""
         reason = self._refusal(environ)
         if reason is None:
-            return self._application(environ, start_response)
+            return self._application(environ, _unframed(start_response))
         body = json.dumps({"reason": reason}).encode()  # as the dashboard itself says what went wrong
         start_response(
             "403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
@@ -118,6 +118,15 @@ class Guard:
             return READ_ONLY
         origin = environ.get("HTTP_ORIGIN")  # browsers name it in whatever is not a GET
         return None if origin is None or _authority(origin) == host else OTHER_SITE
+
+
+def _unframed(start_response: "StartResponse") -> "StartResponse":
+    """Let no page of another site show the dashboard in a frame, where a visitor's clicks would count."""
+
+    def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        return start_response(status, [*headers, ("X-Frame-Options", "DENY")], *rest)
+
+    return start
 
 
 def is_local(host: str) -> bool:

@@ -8,13 +8,14 @@ from importlib.metadata import version
 
 import optuna
 
+from lrsearch.errors import StudyConflictError
 from lrsearch.schedules import Hyperparameters
 from lrsearch.search.space import domain_of
 from lrsearch.service.search import Search
 from lrsearch.service.studies import OpenStudy
 from lrsearch.spec import StudySpec, hyperparameters, search_space
 from lrsearch.storage.database import Database
-from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, optuna_study_id, study_attributes
+from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, StudyRecord, optuna_study_id, study_attributes
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
 from lrsearch.training.devices import allow_tf32, resolve_device
@@ -67,6 +68,20 @@ def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> 
     origin = {"python": platform.python_version(), **versions, "data": data.fingerprint or "streamed"}
     study_id = optuna_study_id(database, study.record.uuid)
     database.optuna_storage.set_study_user_attr(study_id, ORIGIN_ATTRIBUTE, origin)
+
+
+def check_same_data(database: Database, record: StudyRecord, data: TrainingData) -> None:
+    """Refuse to train for a study whose data are others than when it began.
+
+    Raises:
+        StudyConflictError: if they are.
+    """
+    known = study_attributes(database, record.uuid).get(ORIGIN_ATTRIBUTE, {}).get("data")
+    if data.fingerprint is not None and known not in {None, "streamed", data.fingerprint}:
+        raise StudyConflictError(
+            f"the data of task {record.spec['task']!r} have changed since study {record.name!r} began, so "
+            "that new runs could not be compared with its trials. Start another study: --name NEW"
+        )
 
 
 def _trainer_notes(trainer: Trainer, workers: int) -> list[str]:

@@ -18,7 +18,7 @@ from lrsearch.service.optimize import middle
 from lrsearch.service.studies import stored_spec
 from lrsearch.spec import RangeTestSpec, StudySpec, optimizer_named
 from lrsearch.storage.database import Database
-from lrsearch.storage.range_tests import record_range_test
+from lrsearch.storage.range_tests import list_range_tests, record_range_test
 from lrsearch.storage.studies import find_study
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData
@@ -107,6 +107,30 @@ def find_range(
     if not isinstance(test, RangeTest):
         raise TypeError("a range test yields itself at the last")
     return test
+
+
+def stored_range_test(database: Database, spec: StudySpec, steps_per_epoch: int) -> RangeTest | None:
+    """Return the newest stored range test that :func:`run` could have made for a study, or None.
+
+    Args:
+        database: where it is stored.
+        spec: resolved.
+        steps_per_epoch: updates in an epoch of its data.
+    """
+    point = middle(spec)
+    wanted = {
+        "optimizer": spec.optimizer.name,
+        "optimizer_knobs": dict(point.optimizer),
+        "lr_scales": dict(point.lr_scales),
+        "layer_decay": point.layer_decay,
+        "frozen": list(point.frozen),
+        "steps_per_epoch": steps_per_epoch,
+    }
+    for stored in list_range_tests(database, spec.task):
+        settings = stored.test.settings
+        if all(settings.get(name) == value for name, value in wanted.items()):
+            return stored.test
+    return None
 
 
 def _check_follows(optimizer: str) -> None:

@@ -62,23 +62,29 @@ class Workshop:
         found = stored_retrainings(self.database, self.study_uuid, keys)
         return [found.get(key) for key in keys]
 
-    def missing(self, runs: Sequence[Run]) -> list[Run]:
-        """Return the runs that have not been trained, each once, those of one seed together."""
+    def missing(self, runs: Sequence[Run], *, failed: bool = False) -> list[Run]:
+        """Return the runs that have not been trained, each once, those of one seed together.
+
+        Args:
+            runs: in any order.
+            failed: whether those count as missing that have failed, as what made them fail may have passed.
+        """
         by_key: Mapping[str, Run] = {key_of(run): run for run in runs}
         found = stored_retrainings(self.database, self.study_uuid, by_key)
-        return sorted((run for key, run in by_key.items() if key not in found), key=lambda run: run.seed)
+        trained = {key for key, each in found.items() if not failed or each.reason is None}
+        return sorted((run for key, run in by_key.items() if key not in trained), key=lambda run: run.seed)
 
     def train(
         self, runs: Sequence[Run], stage: str, stop_requested: Callable[[], bool] = lambda: False
     ) -> Iterator[RetrainingProgress]:
-        """Train and store the runs that have not been trained, and yield how far that is.
+        """Train and store the runs that have not been trained, or have failed, and yield how far that is.
 
         Args:
             runs: of one length, in any order.
             stage: what they are for, in words.
             stop_requested: asked after every epoch; true ends it: runs that have ended are stored.
         """
-        missing = self.missing(runs)
+        missing = self.missing(runs, failed=True)
         of = sum(run.epochs for run in missing)
         for epochs in self._trained(missing):
             yield RetrainingProgress(stage, epochs, of)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -26,7 +27,7 @@ def initialisation_lock(address: StorageAddress) -> Iterator[None]:
         address: the database; SQLite is locked by a file beside it, PostgreSQL by an advisory lock.
 
     Raises:
-        DatabaseSetupError: another process has held the lock for five minutes.
+        DatabaseSetupError: another process has held the lock for five minutes, or there can be no lock.
     """
     locked = _file_lock(address) if address.backend == "sqlite" else _advisory_lock(address)
     with locked:
@@ -35,7 +36,15 @@ def initialisation_lock(address: StorageAddress) -> Iterator[None]:
 
 @contextmanager
 def _file_lock(address: StorageAddress) -> Iterator[None]:
-    lock = FileLock(f"{address.path}.init.lock")
+    path = Path(f"{address.path}.init.lock")
+    try:
+        path.touch()  # the lock itself would wait in vain
+    except OSError as error:
+        raise DatabaseSetupError(
+            f"a SQLite database needs a folder that can be written to, but {path.parent} cannot: "
+            f"{error.strerror}"
+        ) from None
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=TIMEOUT_S)
     except Timeout:

@@ -14,7 +14,7 @@ from lrsearch.retrainings import Audit, Candidate, Confirmation, Retraining, Run
 from lrsearch.storage import clock
 from lrsearch.storage.database import Database
 from lrsearch.storage.tables import ExaminationRow, RetrainingRow
-from lrsearch.storage.upsert import insert_missing
+from lrsearch.storage.upsert import insert_missing, upsert
 
 CONFIRMATION, AUDIT = "confirmation", "audit"
 
@@ -26,7 +26,7 @@ def key_of(run: Run) -> str:
 
 
 def record_retrainings(database: Database, study_uuid: str, retrainings: Mapping[str, Retraining]) -> None:
-    """Store retrainings by key; those that are stored already stay as they are."""
+    """Store retrainings by key; one that is stored already is overwritten, as it may have failed."""
 
     def write(connection: sa.Connection) -> None:
         now = clock.naive_utc(connection)
@@ -34,7 +34,7 @@ def record_retrainings(database: Database, study_uuid: str, retrainings: Mapping
             {"study_uuid": study_uuid, "key": key, "payload": _written(retraining), "created_at": now}
             for key, retraining in retrainings.items()
         ]
-        insert_missing(connection, RetrainingRow, rows)
+        upsert(connection, RetrainingRow, rows, key=("study_uuid", "key"))
 
     database.transaction(write)
 
@@ -65,12 +65,24 @@ def record_confirmation(
     _record(database, study_uuid, CONFIRMATION, payload)
 
 
-def latest_confirmation(database: Database, study_uuid: str) -> Confirmation | None:
-    """Return the newest confirmation of a study, or None."""
-    row = _latest(database, study_uuid, CONFIRMATION)
-    if row is None:
+def latest_confirmation(
+    database: Database, study_uuid: str, epochs: int | None = None
+) -> Confirmation | None:
+    """Return the confirmation that a study is judged by, or None: with the most seeds, of these the newest.
+
+    Args:
+        database: the database.
+        study_uuid: our key of the study.
+        epochs: length of the study's runs; None takes the newest confirmation, whatever it is.
+    """
+    rows = _newest_first(database, study_uuid, CONFIRMATION)
+    read = [(json.loads(row.payload), row) for row in rows]
+    if epochs is not None:
+        read = [(payload, row) for payload, row in read if payload["epochs"] == epochs]
+        read.sort(key=lambda found: -len(found[0]["seeds"]))
+    if not read:
         return None
-    payload = json.loads(row.payload)
+    payload, row = read[0]
     candidates = tuple(Candidate(**fields) for fields in payload["candidates"])
     seeds, epochs = tuple(payload["seeds"]), payload["epochs"]
     keys = {
@@ -103,10 +115,10 @@ def record_audit(
 
 def latest_audit(database: Database, study_uuid: str) -> Audit | None:
     """Return the newest audit of a study, or None."""
-    row = _latest(database, study_uuid, AUDIT)
-    if row is None:
+    rows = _newest_first(database, study_uuid, AUDIT)
+    if not rows:
         return None
-    payload = json.loads(row.payload)
+    row, payload = rows[0], json.loads(rows[0].payload)
     sample = {int(trial): key for trial, key in payload["sample"].items()}
     runs = stored_retrainings(database, study_uuid, sample.values())
     return Audit(
@@ -133,14 +145,13 @@ def _record(database: Database, study_uuid: str, kind: str, payload: Mapping[str
     database.transaction(write)
 
 
-def _latest(database: Database, study_uuid: str, kind: str) -> sa.Row[str, float] | None:
+def _newest_first(database: Database, study_uuid: str, kind: str) -> Sequence[sa.Row[str, float]]:
     query = (
         sa.select(ExaminationRow.payload, ExaminationRow.finished_at)
         .where(ExaminationRow.study_uuid == study_uuid, ExaminationRow.kind == kind)
         .order_by(ExaminationRow.finished_at.desc())
-        .limit(1)
     )
-    return database.read(lambda connection: connection.execute(query).first())
+    return database.read(lambda connection: connection.execute(query).all())
 
 
 def _written(retraining: Retraining) -> str:

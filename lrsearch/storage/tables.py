@@ -111,7 +111,7 @@ class RangeTestRow(Base):
 class RetrainingRow(Base):
     """One point of a study that was trained to its end outside of the search. The payload is JSON.
 
-    ``key`` is a digest of point, seed, length and trainer: what it stands for is trained once.
+    ``key`` is a digest of point, seed, length, and whether the test split was read.
     """
 
     __tablename__ = "lrsearch_retrainings"

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from torch import Tensor
+from torch import nn
 
 from lrsearch.results import EpochResult, LaneFailure
 from lrsearch.schedules import Hyperparameters
@@ -41,8 +41,8 @@ class TrialArray(Protocol):
         """
         ...
 
-    def state_dict(self, trial: int) -> dict[str, Tensor]:
-        """Return copies of the parameters and buffers of a trial's model by name."""
+    def model(self, trial: int) -> nn.Module:
+        """Return a trial's model as it is now, on its device."""
         ...
 
     def run_epoch(self) -> list[EpochResult | LaneFailure]:

@@ -95,6 +95,10 @@ class EagerArray:
         for trial in trials:
             self._lanes.pop(trial, None)
 
+    def model(self, trial: int) -> nn.Module:
+        """Return a trial's model as it is now, on its device."""
+        return self._lanes[trial].model
+
     def state_dict(self, trial: int) -> dict[str, Tensor]:
         """Return copies of the parameters and buffers of a trial's model by name."""
         model = self._lanes[trial].model

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-import torch
-
+from lrsearch.errors import TaskError
 from lrsearch.results import EpochResult, LaneFailure, in_one_line
 from lrsearch.retrainings import Retraining, Run
 from lrsearch.schedules import Hyperparameters
@@ -84,7 +84,13 @@ class Retrainer:
         self._models = Models(task, data.device)
 
     def train(self, runs: Sequence[Run]) -> Iterator[RetrainedEpoch]:
-        """Train runs to their end, and yield after every epoch of those in training."""
+        """Train runs to their end, and yield after every epoch of those in training.
+
+        Raises:
+            TaskError: if the test split is to be read, and the model cannot be evaluated on it.
+        """
+        if any(run.test for run in runs):
+            self._rehearse_test()
         for first in range(0, len(runs), self._lane_count):
             yield from self._together(runs[first : first + self._lane_count])
 
@@ -118,15 +124,30 @@ class Retrainer:
             return lane.ended(diverged=True)
         if result.epoch < lane.run.epochs:
             return None
-        return lane.ended(result.metrics, self._test(lane, result.trial) if lane.run.test else None)
+        return lane.ended(result.metrics, self._test(result.trial) if lane.run.test else None)
 
-    def _test(self, lane: _Lane, number: int) -> dict[str, float]:
+    def _test(self, number: int) -> dict[str, float]:
         """Return the figures of a run's model on the test split; none where the task has no such split."""
         batches = self._data.test()
         if batches is None:
             return {}
-        model, state = self._models.build(lane.run.seed), self._array.state_dict(number)
-        with torch.no_grad():
-            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-                tensor.copy_(state[name])
+        model = self._array.model(number)
         return evaluate(self._task, model, batches, self._data.device, self._settings.seed)
+
+    def _rehearse_test(self) -> None:
+        """Try the test split with an untrained model, before hours of training depend on it.
+
+        Raises:
+            TaskError: if the model cannot be evaluated on it.
+        """
+        batches = self._data.test()
+        if batches is None:
+            return
+        model = self._models.build(self._settings.seed)
+        try:
+            evaluate(self._task, model, islice(batches, 1), self._data.device, self._settings.seed)
+        except Exception as error:  # whatever the user's code raises
+            raise TaskError(
+                f"the model of {self._task.name} cannot be evaluated on the task's test split: "
+                f"{in_one_line(error)}; make its examples as those of the validation split are"
+            ) from error

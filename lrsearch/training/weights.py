@@ -18,10 +18,11 @@ def weights_bytes(model: nn.Module) -> bytes:
     """
     tensors = {}
     for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
             raise TaskError(
-                f"weights are stored as tensors, but {name!r} in the model's state_dict() is a "
-                f"{type(value).__name__}; leave get_extra_state() out of the model"
+                f"weights are stored as dense tensors, but {name!r} in the model's state_dict() is a {kind}; "
+                "leave it out of the model's state"
             )
         # In copies, because safetensors refuses tensors that share memory.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -39,8 +39,9 @@ def facts(name="my study", trials=TRIALS, **fields):
 
 def confirmation(name="trial 1"):
     """Return a confirmation of one candidate on four seeds."""
-    runs = tuple(Retraining({}, seed, 1, (0.3 + seed / 100,)) for seed in range(4))
-    candidate = Candidate(name, {}, trial=1, search_value=0.25)
+    point = {"lr": 0.03, "kind": "constant"}
+    runs = tuple(Retraining(point, seed, 1, (0.3 + seed / 100,)) for seed in range(4))
+    candidate = Candidate(name, point, trial=1, search_value=0.25)
     return Confirmation((candidate,), (0, 1, 2, 3), 1, {name: runs}, (), "2026-01-02T03:04:05+00:00")
 
 
@@ -91,6 +92,8 @@ def test_a_confirmation_has_its_say():
     assert sentence.startswith("Use trial 1. On 2 fresh seeds")
     assert sentence in note.replace("\\", "")
     assert "luckiest" not in note
+    assert note.startswith("**Winner: trial 1**")
+    assert "lr=0.03" in note  # the lines of PyTorch are the winner's, not the best trial's
 
 
 @pytest.mark.parametrize("trials", [(), TRIALS[3:]], ids=["none", "none complete"])

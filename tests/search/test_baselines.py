@@ -43,6 +43,13 @@ def test_a_searched_momentum_becomes_the_usual_one_where_it_may():
         assert linear_decay(spec, 0.1).optimizer["momentum"] == expected
 
 
+def test_nesterov_needs_momentum():
+    """The recipe has none, and PyTorch refuses the pair."""
+    spec = study(optimizer={"momentum": {"low": 0.1, "high": 0.9}, "nesterov": True})
+    assert tutorial_recipe(spec).optimizer["nesterov"] is False
+    assert linear_decay(spec, 0.1).optimizer["nesterov"] is True
+
+
 def test_an_optimizers_other_knobs_are_what_the_study_fixes():
     """Or PyTorch's defaults."""
     spec = study(optimizer={"name": "AdamW", "beta1": 0.8, "weight_decay": {"low": 0.0, "high": 0.5}})

@@ -18,6 +18,7 @@ from lrsearch.service.retraining import Workshop
 from lrsearch.service.studies import open_study, resolved, stored_spec
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
+from lrsearch.storage.range_tests import list_range_tests
 from lrsearch.storage.retrainings import latest_audit, latest_confirmation
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
@@ -155,6 +156,45 @@ def test_a_process_that_dies_leaves_its_share_to_the_first(database, task, monke
     progress = list(workshop.train(runs, "test"))
     assert progress[-1].epochs == 16
     assert workshop.missing(runs) == []
+
+
+def test_runs_of_another_length_say_nothing_of_the_searchs_luck(database, task):
+    """And are not what the study is judged by."""
+    workshop = searched(database, task)
+    list(confirm(workshop, replace(PLAN, epochs=2)))
+    found = latest_confirmation(database, workshop.study_uuid)
+    assert found.epochs == 2
+    assert {len(run.valid_losses) for runs in found.runs.values() for run in runs} == {2}
+    assert verdict(found).optimism is None
+    assert latest_confirmation(database, workshop.study_uuid, EPOCHS) is None
+
+
+def test_a_run_that_failed_is_tried_again_by_the_next_command(database, task, monkeypatch):
+    """What made it fail may have passed: a full disk, too many files."""
+    workshop = searched(database, task)
+    runs = [Run(Hyperparameters(0.1).to_point(), seed, 1) for seed in range(2)]
+    with monkeypatch.context() as broken:
+        broken.setattr("lrsearch.training.fused.array.FusedArray._train_epoch", _no_space)
+        list(workshop.train(runs, "test"))
+    assert {each.reason for each in workshop.stored(runs)} == {"OSError: no space left"}
+    assert workshop.missing(runs) == []
+    list(workshop.train(runs, "test"))
+    assert {each.reason for each in workshop.stored(runs)} == {None}
+
+
+def _no_space(*_arguments):
+    raise OSError("no space left")
+
+
+def test_one_cycle_does_not_take_a_range_test_of_other_settings(database, task):
+    """Another batch size makes other losses."""
+    momentum = {"momentum": {"low": 0.0, "high": 0.9}}
+    list(confirm(searched(database, task, trials=2, optimizer=momentum), PLAN))
+    assert len(list_range_tests(database, "digits-mlp")) == 1
+    list(confirm(searched(database, task, name="t", trials=2, optimizer=momentum), PLAN))
+    assert len(list_range_tests(database, "digits-mlp")) == 1
+    list(confirm(searched(database, task, name="u", trials=2, batch_size=64), PLAN))
+    assert len(list_range_tests(database, "digits-mlp")) == 2
 
 
 def test_fresh_seeds_are_not_the_searchs(database, task):

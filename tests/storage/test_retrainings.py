@@ -52,10 +52,11 @@ def test_not_a_number_comes_back_too(database: Database, uuid: str) -> None:
     assert math.isnan(loss)
 
 
-def test_the_first_of_two_retrainings_of_one_run_stays(database: Database, uuid: str) -> None:
-    """Two processes that train the same run agree; whoever comes later changes nothing."""
-    record_retrainings(database, uuid, {"k": ENDED})
-    record_retrainings(database, uuid, {"k": Retraining(POINT, 3, 2, (1.0, 0.7)), "l": ENDED})
+def test_the_last_of_two_retrainings_of_one_run_stays(database: Database, uuid: str) -> None:
+    """What failed once may succeed later; two that succeed agree."""
+    failed = Retraining(POINT, 3, 2, (1.0,), reason="OSError: no space left")
+    record_retrainings(database, uuid, {"k": failed})
+    record_retrainings(database, uuid, {"k": ENDED, "l": ENDED})
     assert stored_retrainings(database, uuid, ["k", "l"]) == {"k": ENDED, "l": ENDED}
 
 
@@ -90,6 +91,24 @@ def test_the_newest_confirmation_comes_back_with_its_runs(database: Database, uu
     assert (found.seeds, found.epochs, found.notes) == ((1, 2), 2, ("tuned",))
     assert found.runs == {name: tuple(mine) for name, mine in runs.items()}
     assert found.finished_at.endswith("+00:00")
+
+
+def test_a_study_is_judged_by_the_confirmation_with_the_most_seeds(database: Database, uuid: str) -> None:
+    """Of its own length of runs: to look at a smaller or a longer one again does not change the verdict."""
+    candidate = Candidate("trial 1", POINT, 1, 0.4)
+    for epochs in (2, 3):
+        runs = [Run(POINT, seed, epochs, test=True) for seed in (1, 2, 3)]
+        ended = {key_of(run): Retraining(POINT, run.seed, epochs, (1.0,) * epochs) for run in runs}
+        record_retrainings(database, uuid, ended)
+    record_confirmation(database, uuid, [candidate], [1, 2, 3], 2, [])
+    record_confirmation(database, uuid, [candidate], [1, 2], 2, [])
+    record_confirmation(database, uuid, [candidate], [1, 2, 3], 3, [])
+    leading, newest = latest_confirmation(database, uuid, 2), latest_confirmation(database, uuid)
+    assert leading is not None
+    assert newest is not None
+    assert (leading.seeds, leading.epochs) == ((1, 2, 3), 2)
+    assert newest.epochs == 3
+    assert latest_confirmation(database, uuid, 4) is None
 
 
 def test_the_newest_audit_comes_back_with_its_runs(database: Database, uuid: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lrsearch.errors import TaskError
 from lrsearch.retrainings import Run
 from lrsearch.schedules import Hyperparameters
 from lrsearch.tasks import load_task
@@ -120,6 +121,13 @@ def test_a_model_that_fails_in_training_ends_its_runs_with_the_reason():
     assert [each.reason for each in ended] == ["RuntimeError: out of order"] * 2
 
 
+def test_a_test_split_that_does_not_fit_is_found_before_the_training():
+    """With what the model said of it."""
+    task = small_task(test=(torch.zeros(8, 5), torch.zeros(8, 1)))
+    with pytest.raises(TaskError, match="cannot be evaluated on the task's test split: RuntimeError"):
+        retrained(task, load_data(task, 8, CPU), [run(Hyperparameters(0.1), test=True)])
+
+
 class Failing(nn.Linear):
     """A model that works until it has been called often."""
 
@@ -133,12 +141,12 @@ class Failing(nn.Linear):
         return super().forward(inputs)
 
 
-def small_task(layer=nn.Linear):
-    """Return a regression that has no test split."""
+def small_task(layer=nn.Linear, test=None):
+    """Return a regression; without a test split unless one is given."""
     import lrsearch
 
     x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     y = x.sum(1, keepdim=True)
     return lrsearch.Task.from_tensors(
-        lambda: layer(3, 1), (x[:48], y[:48]), (x[48:], y[48:]), loss=nn.functional.mse_loss
+        lambda: layer(3, 1), (x[:48], y[:48]), (x[48:], y[48:]), test, loss=nn.functional.mse_loss
     )

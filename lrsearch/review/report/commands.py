@@ -13,6 +13,7 @@ class Commands:
         audit: trains stopped trials to their end.
         report: writes the report.
         trials: prints all trials.
+        storage: URL of the database without its password, where commands must name it; else None.
     """
 
     go_on: str
@@ -20,3 +21,4 @@ class Commands:
     audit: str
     report: str
     trials: str
+    storage: str | None = None

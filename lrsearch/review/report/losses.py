@@ -53,7 +53,7 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
         marks.append(
             replace(
                 _curves([study.best], (low, high), BEST),
-                label=f"best: trial {study.best.number}",
+                label=f"best of the search: trial {study.best.number}",
                 width=2.6,
                 opacity=1.0,
             )
@@ -113,7 +113,7 @@ def _loss_over_lr(study: ShownStudy, part: str | None) -> Figure | Absent:
     marks += _points(diverged, part, top, f"diverged ({len(diverged)})", OUTCOMES["diverged"], "cross", 0.9)
     best = study.best
     if best is not None:
-        marks += _points([best], part, [best.loss], "best", BEST, "star", 1.0)
+        marks += _points([best], part, [best.loss], "best of the search", BEST, "star", 1.0)
     bounds, band = _bounds(study), _interval(study)
     note = "Filled: trained to the end. Hollow: stopped early, at its last loss."
     if diverged:

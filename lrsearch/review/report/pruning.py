@@ -36,11 +36,13 @@ class AuditFindings:
 
     Args:
         threshold: loss of the last trial among the best tenth.
+        best: loss of the best complete trial.
         audited: the sampled trials.
         stopped: number of stopped trials by schedule kind.
     """
 
     threshold: float
+    best: float
     audited: tuple[AuditedTrial, ...]
     stopped: Counter[str]
 
@@ -56,13 +58,18 @@ class AuditFindings:
 
     @property
     def sentence(self) -> str:
-        """What was found, in one sentence with a 95% interval."""
+        """What was found, in words; with a 95% interval where not all stopped trials were audited."""
         count, sample = self.entering, len(self.audited)
-        low, high = wilson(count, sample)
+        part = f"{count / sample:.0%}"
+        if sample < self.stopped.total():
+            low, high = wilson(count, sample)
+            part += f", with a 95% interval of {low:.0%} to {high:.0%}"
+        lowest = min(each.run.value for each in self.audited)
+        beaten = "would have been the best of the study" if lowest < self.best else "beat the best trial"
         return (
             f"Of {sample} stopped trials that were trained to their end, {count} would have been among the "
-            f"best tenth (loss below {number(self.threshold)}): {count / sample:.0%}, with a 95% interval of "
-            f"{low:.0%} to {high:.0%}."
+            f"best tenth (loss below {number(self.threshold)}): {part}. "
+            f"{'One' if lowest < self.best else 'None'} of them {beaten}."
         )
 
 
@@ -83,10 +90,10 @@ def audit_findings(study: ShownStudy) -> AuditFindings | None:
     audited = tuple(
         AuditedTrial(known[trial], run, run.value < threshold)
         for trial, run in sorted(audit.runs.items())
-        if trial in known
+        if trial in known and run.reason is None
     )
     stopped = Counter(_kind(known[trial]) for trial in audit.stopped if trial in known)
-    return AuditFindings(threshold, audited, stopped) if audited else None
+    return AuditFindings(threshold, study.best_tenth[0].loss, audited, stopped) if audited else None
 
 
 def wilson(count: int, sample: int) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tomlkit
 
+from lrsearch.code import is_reference
 from lrsearch.review.report.commands import Commands
 from lrsearch.review.report.html import code_block, command, paragraph, table
 from lrsearch.review.report.trials import ShownStudy
@@ -22,11 +23,31 @@ def reproduction(study: ShownStudy, commands: Commands) -> str:
         run = commands.go_on
     else:
         how = paragraph(f"Save this as {FILE}; it says all that the study searched:")
-        run = shlex.join(["lrsearch", "optimize", FILE])
+        allowed = (word for name in _references(study) for word in ("--allow-task", name))
+        run = shlex.join(["lrsearch", "optimize", FILE, *allowed])
     return (
         f'<section id="reproduce"><h2>How to reproduce</h2>{how}{code_block(content, "the study file")}'
-        f"{command(run)}{_origin(study)}{paragraph('This report again:')}{command(commands.report)}</section>"
+        f"{command(run)}{_examinations(study, commands)}{_origin(study)}"
+        f"{paragraph('This report again:')}{command(commands.report)}</section>"
     )
+
+
+def _references(study: ShownStudy) -> list[str]:
+    spec = study.spec
+    return [name for name in (spec.task, *(spec.space.kinds or ())) if is_reference(name)]
+
+
+def _examinations(study: ShownStudy, commands: Commands) -> str:
+    """Return the commands that led to the verdict and to the audit; nothing where there were none."""
+    confirmation, audit = study.facts.confirmation, study.facts.audit
+    lines = []
+    if confirmation is not None:
+        top = sum(each.trial is not None for each in confirmation.candidates)
+        lines.append(f"{commands.confirm} --top {top} --seeds {len(confirmation.seeds)}")
+    if audit is not None:
+        lines.append(f"{commands.audit.partition(' --sample')[0]} --sample {len(audit.runs)}")
+    note = "Several workers find other trials each time: which points are proposed depends on who ends first."
+    return "".join(map(command, lines)) + paragraph(note, "note")
 
 
 def _inlined(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +67,7 @@ def _origin(study: ShownStudy) -> str:
     if not origin:
         return paragraph("With which versions and data it was made is not stored for this study.", "note")
     versions = [(name, value) for name, value in origin.items() if name != "data"]
-    data = [("data (SHA-256)", origin["data"])] if "data" in origin else []
+    data = [("data (BLAKE2b)", origin["data"])] if "data" in origin else []
     devices = sorted({worker.device for worker in study.facts.workers})
     trained = [("trained on", ", ".join(devices))] if devices else []
     rows = table(("what", "version"), [*versions, *data, *trained], kind="facts")

@@ -11,7 +11,7 @@ from lrsearch.review.checks import checks
 from lrsearch.review.report.commands import Commands
 from lrsearch.review.report.html import code_block, command, paragraph
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
-from lrsearch.review.verdict import Estimate, Standing, Verdict, p_text, verdict
+from lrsearch.review.verdict import Estimate, Standing, Verdict, optimism_text, p_text, verdict
 from lrsearch.review.wording import described, number, pytorch_lines
 from lrsearch.schedules import Hyperparameters
 
@@ -21,7 +21,9 @@ MOST_DECIMALS = 9
 def verdict_section(study: ShownStudy, commands: Commands) -> str:
     """Return the section: of a confirmation, else of the search alone."""
     confirmation = study.facts.confirmation
-    found = _unconfirmed(study, commands) if confirmation is None else _confirmed(study, confirmation)
+    found = (
+        _unconfirmed(study, commands) if confirmation is None else _confirmed(study, confirmation, commands)
+    )
     return f'<section id="verdict">{found}{_cost(study)}</section>'
 
 
@@ -45,7 +47,7 @@ def code_of(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> 
     return "\n".join(lines) + "\n"
 
 
-def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
+def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands) -> str:
     found = verdict(confirmation)
     winner = found.winner
     reporting = len(confirmation.seeds) - confirmation.selecting
@@ -54,7 +56,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation) -> str:
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
-        f"{_doubts(checks(study.spec, study.facts.trials, found))}"
+        f"{_doubts(checks(study.spec, study.facts.trials, found, commands.storage))}"
         f"{_winners_code(study, winner)}"
     )
 
@@ -131,15 +133,8 @@ def _tile(name: str, value: str, below: str = "") -> str:
 
 
 def _optimism(found: Verdict) -> str:
-    if found.optimism is None or found.winner is None:
-        return ""
-    searched, more = found.winner.candidate.search_value, found.optimism
-    word = "higher" if more.mean >= 0 else "lower"
-    return paragraph(
-        f"The search had found {number(searched)} for it; on fresh seeds its loss is "
-        f"{number(abs(more.mean))} {word} (95%: {number(more.low)} to {number(more.high)}).",
-        "note",
-    )
+    text = optimism_text(found)
+    return "" if text is None else paragraph(f"{text[:1].upper()}{text[1:]}.", "note")
 
 
 def _standings(study: ShownStudy, found: Verdict) -> str:

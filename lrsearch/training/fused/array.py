@@ -135,6 +135,15 @@ class FusedArray:
                 failed[lane.trial] = _failure(lane, error)
         return lrs, failed
 
+    @torch.no_grad()
+    def model(self, trial: int) -> nn.Module:
+        """Return a trial's model as it is now, on its device."""
+        [seed] = [lane.seed for lane in self._lanes if lane.trial == trial]
+        model, state = self._models.build(seed), self.state_dict(trial)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.copy_(state[name])
+        return model
+
     def state_dict(self, trial: int) -> dict[str, Tensor]:
         """Return copies of the parameters and buffers of a trial's model by name."""
         row = [lane.trial for lane in self._lanes].index(trial)

@@ -123,7 +123,9 @@ def test_many_curves_are_thinned_and_it_is_said(monkeypatch):
     drawn = sum(math.isnan(x) for line in curves for x in line.x)
     assert drawn <= 11
     assert f"Drawn are {drawn} of 28 trials" in figure.note
-    assert any(mark.label == f"best: trial {ShownStudy(USUAL).best.number}" for mark in figure.marks)
+    assert any(
+        mark.label == f"best of the search: trial {ShownStudy(USUAL).best.number}" for mark in figure.marks
+    )
 
 
 def test_long_curves_are_thinned_and_it_is_said(monkeypatch):
