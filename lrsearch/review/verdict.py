@@ -269,8 +269,8 @@ def _sentence_of_better(winner: Standing, better: Sequence[Standing], says: str)
     """Return the sentence for a winner that others beat where it was not selected."""
     best = min(better, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
     return (
-        f"{_capital(winner.candidate.name)} was best on the seeds that select it, but {best.candidate.name} is "
-        f"shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
+        f"{_capital(winner.candidate.name)} was best on the seeds that select it, but {best.candidate.name} "
+        f"is shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
         "with more seeds before you use either."
     )
 

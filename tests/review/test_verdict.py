@@ -105,7 +105,7 @@ def test_a_baseline_that_is_shown_to_be_better_later_is_named():
     found = verdict(confirmation(losses))
     assert found.winner.candidate.name == "trial 7"
     assert "but the recipe is shown to be better" in found.sentence
-    assert "the recipe is 0.09667 lower" in found.sentence
+    assert "the recipe is 0.1 lower" in found.sentence
     swapped = {"the recipe": losses["trial 7"], "trial 7": losses["the recipe"]}
     assert "but trial 7 is shown to be better" in verdict(confirmation(swapped)).sentence
 

@@ -1,6 +1,7 @@
 """Retrainings in the database: each once, and the confirmations and audits that compare them."""
 
 import math
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -84,6 +85,7 @@ def test_the_newest_confirmation_comes_back_with_its_runs(database: Database, uu
         keys = [key_of(Run(each.point, seed, 2, test=True)) for seed in (1, 2)]
         record_retrainings(database, uuid, dict(zip(keys, runs[each.name], strict=True)))
     record_confirmation(database, uuid, candidates[:1], [1], 2, [])
+    time.sleep(0.01)
     record_confirmation(database, uuid, candidates, [1, 2], 2, ["tuned"])
     found = latest_confirmation(database, uuid)
     assert found is not None
@@ -100,9 +102,9 @@ def test_a_study_is_judged_by_the_confirmation_with_the_most_seeds(database: Dat
         runs = [Run(POINT, seed, epochs, test=True) for seed in (1, 2, 3)]
         ended = {key_of(run): Retraining(POINT, run.seed, epochs, (1.0,) * epochs) for run in runs}
         record_retrainings(database, uuid, ended)
-    record_confirmation(database, uuid, [candidate], [1, 2, 3], 2, [])
-    record_confirmation(database, uuid, [candidate], [1, 2], 2, [])
-    record_confirmation(database, uuid, [candidate], [1, 2, 3], 3, [])
+    for seeds, epochs in (([1, 2, 3], 2), ([1, 2], 2), ([1, 2, 3], 3)):
+        record_confirmation(database, uuid, [candidate], seeds, epochs, [])
+        time.sleep(0.01)  # the clock's next millisecond
     leading, newest = latest_confirmation(database, uuid, 2), latest_confirmation(database, uuid)
     assert leading is not None
     assert newest is not None
