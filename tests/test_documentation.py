@@ -95,6 +95,7 @@ def test_the_commands_of_the_range_test_page_run(monkeypatch, tmp_path, capsys):
     assert "Study digits-tpe: 20 of 20 trials have ended" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_the_dashboard_run(monkeypatch, tmp_path):
     """In their order, on one database; each dashboard serves the page that it names."""
     monkeypatch.chdir(tmp_path)
@@ -116,6 +117,7 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, capsys):
     """In their order, on the bundled digits, on one database."""
     monkeypatch.chdir(tmp_path)
@@ -127,6 +129,7 @@ def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, cap
     assert "Of 6 stopped trials that were trained to their end, " in printed
 
 
+@pytest.mark.slow
 def test_the_page_on_exports_runs(monkeypatch, tmp_path, capsys):
     """Its commands in their order, the self-tests of what they wrote, and the example that trains with it."""
     page = (ROOT / "docs" / "export.md").read_text()
@@ -152,6 +155,7 @@ def self_test(monkeypatch, name):
     return end.value.code
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_the_report_run(monkeypatch, tmp_path, capsys):
     """Each figure that the page names is drawn, and no other exists; three studies are compared."""
     monkeypatch.chdir(tmp_path)

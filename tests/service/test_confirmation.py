@@ -106,6 +106,7 @@ def test_the_same_confirmation_again_trains_nothing(database, task):
     assert more[-1].of == 5 * EPOCHS
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_is_stopped_goes_on_where_it_was(database, task):
     """What had ended is kept; nothing is confirmed before all of it is there."""
     workshop = searched(database, task, run={"workers": 1, "device": "cpu", "lanes": 2})
@@ -125,6 +126,7 @@ def test_a_confirmation_that_is_stopped_goes_on_where_it_was(database, task):
     assert sum(each.of for each in after if each.epochs == each.of) < whole
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(database, task):
     """The runs of each depend on nothing but themselves."""
     alone = searched(database, task)
@@ -139,6 +141,7 @@ def test_two_processes_find_what_one_finds(database, task):
         assert [run.value for run in two.runs[name]] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_leaves_its_share_to_the_first(database, task, monkeypatch):
     """And nothing is missing in the end."""
     workshop = searched(database, task)
@@ -186,6 +189,7 @@ def _no_space(*_arguments):
     raise OSError("no space left")
 
 
+@pytest.mark.slow
 def test_one_cycle_does_not_take_a_range_test_of_other_settings(database, task):
     """Another batch size makes other losses."""
     momentum = {"momentum": {"low": 0.0, "high": 0.9}}
@@ -240,6 +244,7 @@ def test_a_study_without_a_complete_trial_has_nothing_to_confirm(database, task)
         list(confirm(workshop, PLAN))
 
 
+@pytest.mark.slow
 def test_an_optimizer_without_the_tutorials_recipe_has_its_own_default(database, task):
     """Adam at PyTorch's 0.001."""
     workshop = searched(
