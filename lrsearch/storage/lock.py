@@ -41,8 +41,7 @@ def _file_lock(address: StorageAddress) -> Iterator[None]:
         path.touch()  # the lock itself would wait in vain
     except OSError as error:
         raise DatabaseSetupError(
-            f"a SQLite database needs a folder that can be written to, but {path.parent} cannot: "
-            f"{error.strerror}"
+            f"a SQLite database needs a writable folder, but {path.parent} is none: {error.strerror}"
         ) from None
     lock = FileLock(path)
     try:

@@ -22,7 +22,7 @@ def weights_bytes(model: nn.Module) -> bytes:
             kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
             raise TaskError(
                 f"weights are stored as dense tensors, but {name!r} in the model's state_dict() is a {kind}; "
-                "leave it out of the model's state"
+                "leave it, or get_extra_state(), out of the model"
             )
         # In copies, because safetensors refuses tensors that share memory.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -45,7 +45,7 @@ def test_a_confirmation_that_is_stored_is_reported(finished):
     page = Path("report.html").read_text()
     assert "Winner: the usual" in page
     assert "A note." in page
-    assert "lrsearch confirm" not in page
+    assert "Not confirmed" not in page
 
 
 def test_a_study_of_which_nothing_ran_is_reported(pending):
