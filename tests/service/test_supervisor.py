@@ -100,7 +100,7 @@ def pids(database):
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_together_end_exactly_the_budget(database, workers):
     """Each trains some of the trials, every end is told once, and lanes of several are shown at once."""
-    spec = make_spec(epochs=10)
+    spec = make_spec(epochs=40)  # long enough for all to be seen at once
     with Supervisor(database, spec, workers) as supervisor:
         shown = list(supervisor.run(prepared(database, spec, workers)))
     *_, last = shown
