@@ -10,6 +10,7 @@ from lrsearch.optimizers import optimizer_named
 from lrsearch.parameters import Range, Scalar
 from lrsearch.results import TrialRecord
 from lrsearch.review.verdict import Verdict
+from lrsearch.review.winner import found_since
 from lrsearch.review.wording import number
 from lrsearch.schedules import KINDS, kind_named
 from lrsearch.spec import StudySpec, search_space
@@ -58,16 +59,11 @@ class _Commands:
 
 
 def _found_since(trials: Sequence[TrialRecord], found: Verdict, command: _Commands) -> Iterator[str]:
-    known = [each.candidate.search_value for each in found.standings]
-    values = {
-        each.number: each.value for each in trials if each.state == "COMPLETE" and each.value is not None
-    }
-    best = min(values, key=values.__getitem__, default=None)
-    compared = [value for value in known if value is not None]
-    if best is not None and compared and values[best] < min(compared):
+    newer = found_since(trials, [each.candidate for each in found.standings])
+    if newer is not None:
         yield (
-            f"trial {best} has a smaller loss in the search than all that were compared. Confirm again: "
-            f"{command('confirm', '--seeds', str(2 * _reporting(found)))}"
+            f"trial {newer.number} has a smaller loss in the search than all that were compared. Confirm "
+            f"again: {command('confirm', '--seeds', str(2 * _reporting(found)))}"
         )
 
 

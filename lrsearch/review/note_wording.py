@@ -47,13 +47,9 @@ def study_note(facts: StudyFacts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def complete_trials(facts: StudyFacts) -> list[TrialRecord]:
-    """Return the complete trials with a value, by number."""
-    return [trial for trial in facts.trials if trial.state == "COMPLETE" and trial.value is not None]
-
-
 def _best(facts: StudyFacts) -> TrialRecord | None:
-    return min(complete_trials(facts), key=lambda trial: (trial.value, trial.number), default=None)
+    complete = [trial for trial in facts.trials if trial.state == "COMPLETE" and trial.value is not None]
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
 def _trust(facts: StudyFacts) -> str:

@@ -1,13 +1,12 @@
 """Which point of a study to use: the one that was confirmed, else the best complete trial."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.results import TrialRecord
-from lrsearch.retrainings import Confirmation
+from lrsearch.retrainings import Candidate, Confirmation
 from lrsearch.review.listing import TRIAL_FIELDS, trial_rows
 from lrsearch.review.verdict import Standing, verdict
 from lrsearch.schedules import Hyperparameters
@@ -87,16 +86,17 @@ def trial_winner(
     return _of_trial(spec, trial, standing)
 
 
-def found_since(trials: Iterable[TrialRecord], confirmation: Confirmation) -> TrialRecord | None:
-    """Return the best complete trial if it beats all that a confirmation compared; else None."""
-    values = {
-        each.number: each.value for each in trials if each.state == "COMPLETE" and each.value is not None
-    }
-    known = [each.search_value for each in confirmation.candidates if each.search_value is not None]
-    best = min(values, key=lambda number: (values[number], number), default=None)
-    if best is None or values[best] >= min(known, default=math.inf):
-        return None
-    return next(each for each in trials if each.number == best)
+def found_since(trials: Iterable[TrialRecord], compared: Iterable[Candidate]) -> TrialRecord | None:
+    """Return the best complete trial if it beats all trials that a confirmation compared; else None.
+
+    Args:
+        trials: of the study.
+        compared: the candidates of the confirmation; of baselines the search has found nothing.
+    """
+    complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
+    best = min(complete, key=lambda each: (each.value, each.number), default=None)
+    known = [each.search_value for each in compared if each.search_value is not None]
+    return best if best is not None and known and (best.value or 0.0) < min(known) else None
 
 
 def winner_row(best: TrialRecord, found: Winner | None, trials: Iterable[TrialRecord]) -> dict[str, Any]:
