@@ -1,12 +1,15 @@
 """The frozen values that cross floors: what training reports and what a trial ends as."""
 
 import math
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 DIVERGENCE_FACTOR = 3
+INNERMOST_CALLS = 8
+LONGEST_TRACEBACK = 4000
 
 
 class Outcome(Enum):
@@ -53,16 +56,24 @@ class LaneFailure:
         trial: number of the trial in its study.
         epoch: the epoch that could not be finished, from 1.
         reason: the exception in one line.
+        traceback: where it was raised, or None.
     """
 
     trial: int
     epoch: int
     reason: str
+    traceback: str | None = None
 
 
 def in_one_line(error: BaseException) -> str:
     """Return an exception as the reason of a failure: its type and the first line of its message."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def trimmed_traceback(error: BaseException) -> str:
+    """Return where an exception was raised: its innermost calls, with an upper limit of characters."""
+    lines = traceback.format_exception(error, limit=-INNERMOST_CALLS)
+    return "".join(lines)[-LONGEST_TRACEBACK:]
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ class TrialResult:
         epochs: epochs trained.
         diverged: the loss left all bounds.
         reason: why it failed, or which trial with the same learning-rate trajectory it repeats.
+        traceback: where the exception was raised that made it fail, or None.
     """
 
     outcome: Outcome
@@ -82,6 +94,7 @@ class TrialResult:
     epochs: int
     diverged: bool = False
     reason: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,12 +106,14 @@ class Claim:
         attempt: how often the slot was claimed; the fencing token of every write.
         point: parameters by canonical name that the slot prescribes, complete or in part; None if free.
         trial: number of the trial that already started in this slot, or None.
+        checkpoint: name of the file from which that trial goes on, or None.
     """
 
     slot: int
     attempt: int
     point: Mapping[str, Any] | None = None
     trial: int | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
     """
     known = {record.name for record in list_studies(database)}
     first = first_trials(spec)
-    record = create_study(database, spec.name, spec.identity(), spec.trials, list(first.points.values()))
+    points = list(first.points.values())
+    run = spec.run.model_dump(exclude_unset=True, exclude_none=True)
+    record = create_study(database, spec.name, spec.identity(), spec.trials, points, run)
     trials = _grow(database, record, spec, trials_given=trials_given)
     spec = spec.model_copy(update={"trials": trials})
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())

@@ -147,6 +147,12 @@ class RunSpec(_Section):
         timeout_s: seconds after which a run stops at the next epoch's end, or None.
         stop_after_no_gain: finished trials without a better one after which the study ends, or None.
         tf32: whether a GPU may multiply float32 matrices in TF32: faster, and less exact.
+        checkpoint_dir: folder of checkpoints, shared by all workers; None for one beside a SQLite file, else
+            the user's cache folder, which the workers of one machine share.
+        checkpoint_every_s: seconds between two checkpoints of a worker, at least.
+        checkpoint_max_gb: gigabytes that the checkpoints of a study take at most; 0 writes none.
+        storage_patience_s: seconds for which workers train on while the database does not answer.
+        stall_timeout_s: seconds without an update after which a worker gives up its trials and exits.
     """
 
     device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N")
@@ -163,6 +169,21 @@ class RunSpec(_Section):
         default=None, description="a whole number of at least 1"
     )
     tf32: bool = Field(default=False, description="true or false")
+    checkpoint_dir: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="a path"
+    )
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = Field(
+        default=60.0, description="a finite number of seconds of at least 0"
+    )
+    checkpoint_max_gb: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="a finite number of gigabytes of at least 0"
+    )
+    storage_patience_s: Annotated[float, Field(ge=0)] = Field(
+        default=300.0, description="a finite number of seconds of at least 0"
+    )
+    stall_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        default=900.0, description="a finite number of seconds above 0"
+    )
 
 
 class StudySpec(_Section):

@@ -73,7 +73,7 @@ def lease(available: sa.ColumnElement[bool], worker: str, limit: int, lease_unti
             worker=worker,
             lease_until=lease_until,
         )
-        .returning(SlotRow.slot, SlotRow.attempt, SlotRow.point, SlotRow.trial)
+        .returning(SlotRow.slot, SlotRow.attempt, SlotRow.point, SlotRow.trial, SlotRow.checkpoint)
     )
 
 

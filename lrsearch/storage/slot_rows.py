@@ -70,7 +70,7 @@ class BegunSlot:
 
 def claim_of(row: sa.Row[Any]) -> Claim:
     """Return the claim that a leased slot's row stands for."""
-    return Claim(slot=row.slot, attempt=row.attempt, point=point_of(row), trial=row.trial)
+    return Claim(row.slot, row.attempt, point_of(row), row.trial, row.checkpoint)
 
 
 def point_of(row: sa.Row[Any]) -> Mapping[str, Any] | None:
@@ -86,6 +86,7 @@ def result_of(row: sa.Row[Any]) -> TrialResult:
         epochs=row.epochs or 0,
         diverged=bool(row.diverged),
         reason=row.reason,
+        traceback=row.traceback,
     )
 
 
@@ -113,4 +114,5 @@ def columns_of(result: TrialResult) -> dict[str, Any]:
         "epochs": result.epochs,
         "diverged": result.diverged,
         "reason": result.reason,
+        "traceback": result.traceback,
     }

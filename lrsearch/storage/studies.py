@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.leases import grow, insert_free_slots
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE, TrialIds
 from lrsearch.storage.orphans import delete_rows
-from lrsearch.storage.tables import StudyRow
+from lrsearch.storage.tables import OPEN, StudyRow
 from lrsearch.storage.upsert import insert_missing
 
 METRIC_NAME = "valid_loss"
@@ -41,12 +41,22 @@ class StudyRecord:
         name: its present name in Optuna.
         spec: its specification, as plain JSON values.
         created_at: UTC in ISO 8601.
+        run: what its file said of runs, as plain JSON values: no part of its identity.
+        state: ``open``, ``paused``, ``failing`` or ``stopped``; see ``StudyRow``.
+        state_reason: why it is in that state, in words, or None.
+        priority: workers that choose a study take the highest first.
+        max_workers: workers that train it at once at most, or None.
     """
 
     uuid: str
     name: str
     spec: Mapping[str, Any]
     created_at: str
+    run: Mapping[str, Any] = field(default_factory=dict)
+    state: str = OPEN
+    state_reason: str | None = None
+    priority: int = 0
+    max_workers: int | None = None
 
 
 def create_study(
@@ -55,6 +65,7 @@ def create_study(
     spec: Mapping[str, Any],
     trials: int,
     points: Sequence[Mapping[str, Any]] = (),
+    run: Mapping[str, Any] | None = None,
 ) -> StudyRecord:
     """Create a study with a budget of free slots; one that exists under this name is returned as it is.
 
@@ -64,6 +75,7 @@ def create_study(
         spec: its specification, as plain JSON values.
         trials: number of slots.
         points: parameters by canonical name that the first slots prescribe.
+        run: what its file says of runs, as plain JSON values.
 
     Raises:
         StudyConflictError: a study of this name exists that lrsearch did not make.
@@ -75,7 +87,7 @@ def create_study(
                 optuna.delete_study(study_name=unfinished, storage=database.optuna_storage)
             uuid = str(uuid4())
             _create_unfinished(database, uuid)
-            rows = partial(_insert_rows, uuid=uuid, spec=spec, trials=trials, points=points)
+            rows = partial(_insert_rows, uuid=uuid, spec=spec, trials=trials, points=points, run=run)
             database.transaction(lambda connection: _publish(connection, uuid, name, rows))
     return find_study(database, name)
 
@@ -218,8 +230,10 @@ def _insert_rows(
     spec: Mapping[str, Any],
     trials: int,
     points: Sequence[Mapping[str, Any]],
+    run: Mapping[str, Any] | None,
 ) -> None:
     row = {"uuid": uuid, "spec": _to_json(spec), "created_at": clock.naive_utc(connection)}
+    row |= {"run": _to_json(run or {}), "state": OPEN, "priority": 0}
     insert_missing(connection, StudyRow, [row])
     insert_free_slots(connection, uuid, range(trials), points)
 
@@ -243,7 +257,17 @@ def _rows(database: Database) -> dict[str, sa.Row[Any]]:
 
 
 def _record(name: str, row: sa.Row[Any]) -> StudyRecord:
-    return StudyRecord(row.uuid, name, json.loads(row.spec), clock.isoformat(row.created_at))
+    return StudyRecord(
+        uuid=row.uuid,
+        name=name,
+        spec=json.loads(row.spec),
+        created_at=clock.isoformat(row.created_at),
+        run=json.loads(row.run or "{}"),
+        state=row.state,
+        state_reason=row.state_reason,
+        priority=row.priority,
+        max_workers=row.max_workers,
+    )
 
 
 def _to_json(spec: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ PREFIX = "lrsearch_"
 VERSION_TABLE = "lrsearch_alembic_version"
 
 FREE, LEASED, TOLD, DONE = "free", "leased", "told", "done"
+OPEN, PAUSED, FAILING, STOPPED = "open", "paused", "failing", "stopped"
 
 # SQLite changes a table by copying it, which needs a name for every constraint.
 NAMING_CONVENTION = {
@@ -34,13 +35,23 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One study: its specification as JSON. Its name is Optuna's, which may change."""
+    """One study: its specification as JSON. Its name is Optuna's, which may change.
+
+    ``run`` holds what its file said of runs, which is no part of its identity. Workers train it while it is
+    ``open``; ``paused`` they give its trials back, ``stopped`` they begin no more, and ``failing`` is a pause
+    that they made themselves, with the reason.
+    """
 
     __tablename__ = "lrsearch_studies"
 
     uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
     spec: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
+    run: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(8), server_default=OPEN)
+    state_reason: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(server_default="0")
+    max_workers: Mapped[int | None]
 
 
 class SlotRow(Base):
@@ -48,7 +59,8 @@ class SlotRow(Base):
 
     ``free`` may be claimed; ``leased`` is held by a worker until ``lease_until`` (the database's clock, unix
     seconds, as is ``ended_at``); ``told`` has a result that Optuna may not know yet; ``done`` has one that it
-    knows. ``attempt`` counts claims and fences out earlier holders; ``deaths`` counts leases that ran out.
+    knows. ``attempt`` counts claims and fences out earlier holders; ``deaths`` counts leases that ran out;
+    ``checkpoint`` names the file from which the trial goes on.
     """
 
     __tablename__ = "lrsearch_slots"
@@ -67,7 +79,9 @@ class SlotRow(Base):
     epochs: Mapped[int | None]
     diverged: Mapped[bool | None]
     reason: Mapped[str | None] = mapped_column(Text)
+    traceback: Mapped[str | None] = mapped_column(Text)
     ended_at: Mapped[float | None] = mapped_column(Double)
+    checkpoint: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
 
 
 class EpochValueRow(Base):
@@ -83,17 +97,24 @@ class EpochValueRow(Base):
 
 
 class WorkerRow(Base):
-    """One process that claims slots of a study."""
+    """One process that claims slots of a study; a row for each study that it has worked on.
+
+    ``machine``, ``pid`` and ``process_started`` (unix seconds) say which process it is, so that another one
+    of the same machine can tell whether it lives.
+    """
 
     __tablename__ = "lrsearch_workers"
 
     id: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
-    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH))
+    study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
     host: Mapped[str] = mapped_column(String(NAME_LENGTH))
     pid: Mapped[int]
     device: Mapped[str] = mapped_column(String(NAME_LENGTH))
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+    machine: Mapped[str] = mapped_column(String(NAME_LENGTH), server_default="")
+    process_started: Mapped[float | None] = mapped_column(Double)
+    left_at: Mapped[datetime | None]
 
 
 class RangeTestRow(Base):

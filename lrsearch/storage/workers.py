@@ -50,7 +50,7 @@ def register_worker(
     def write(connection: sa.Connection) -> None:
         now = clock.naive_utc(connection)
         row = {"id": worker, "study_uuid": study_uuid, "host": host, "pid": pid, "device": device}
-        upsert(connection, WorkerRow, [row | {"started_at": now, "seen_at": now}], key=("id",))
+        upsert(connection, WorkerRow, [row | {"started_at": now, "seen_at": now}], key=("id", "study_uuid"))
 
     database.transaction(write)
 

@@ -133,7 +133,9 @@ def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     """What a failing transaction wrote before it failed is gone."""
 
     def write(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("INSERT INTO lrsearch_studies VALUES ('u', '{}', CURRENT_TIMESTAMP)")
+        connection.exec_driver_sql(
+            "INSERT INTO lrsearch_studies (uuid, spec, created_at) VALUES ('u', '{}', CURRENT_TIMESTAMP)"
+        )
         raise KeyError("a mistake")
 
     with pytest.raises(KeyError):
@@ -145,7 +147,7 @@ def test_a_transaction_is_all_or_nothing(database: Database) -> None:
 def test_a_transaction_on_sqlite_reads_what_it_may_change(created_sqlite_url: str) -> None:
     """Two threads count on from what they read, and none of their steps is lost."""
     with open_database(created_sqlite_url) as database:
-        start = "INSERT INTO lrsearch_studies VALUES ('u', '0', CURRENT_TIMESTAMP)"
+        start = "INSERT INTO lrsearch_studies (uuid, spec, created_at) VALUES ('u', '0', CURRENT_TIMESTAMP)"
         database.transaction(lambda connection: connection.exec_driver_sql(start).close())
 
         def count(connection: sa.Connection) -> None:

@@ -107,7 +107,9 @@ def test_a_killed_connection_is_replaced_in_the_middle_of_a_transaction(created_
 
     def write(connection: sa.Connection) -> int:
         attempts.append(int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()))
-        connection.exec_driver_sql("INSERT INTO lrsearch_studies VALUES ('u', '{}', now())")
+        connection.exec_driver_sql(
+            "INSERT INTO lrsearch_studies (uuid, spec, created_at) VALUES ('u', '{}', now())"
+        )
         if len(attempts) == 1:
             connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
         return attempts[-1]
