@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.optimizers import optimizer_named
-from lrsearch.results import EpochResult, LaneFailure, in_one_line
+from lrsearch.results import EpochResult, LaneFailure, in_one_line, trimmed_traceback
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.schedules.formulas import Floats
 from lrsearch.tasks.randomness import fixed_randomness
@@ -25,6 +25,7 @@ from lrsearch.training.fused.lane import Lane, neighbours, split
 from lrsearch.training.fused.network import Batches, Shared
 from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
+from lrsearch.training.pulse import beat
 
 _log = logging.getLogger(__name__)
 
@@ -227,6 +228,7 @@ class FusedArray:
             with torch.no_grad():
                 optimizer(number, gradient)
                 total.add_(losses)
+            beat()
 
         seed = derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch)
         with fixed_randomness(seed, self._data.device), self._without_gradients():
@@ -286,6 +288,7 @@ class FusedArray:
                 for name, values in self._fit.network.figures(parameters, buffers, batch).items():
                     sums[name] = sums.get(name, 0) + values.double() * examples
                 total += examples
+                beat()
         return {name: (values / total).tolist() for name, values in sums.items()}
 
     def _arrange(self, lanes: list[Lane]) -> None:
@@ -317,4 +320,4 @@ def _result(
 
 
 def _failure(lane: Lane, error: Exception) -> LaneFailure:
-    return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error))
+    return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error), trimmed_traceback(error))
