@@ -105,8 +105,8 @@ class LeaseKeeper:
         cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
         sys.stderr.write(
             f"{cursor}\nError: no step of the training has finished for {self._stall_timeout_s:g} s "
-            f"(run.stall_timeout_s). Worker {self._worker} gives up its trials, which others begin again, and "
-            "exits. A step that takes longer needs a larger run.stall_timeout_s.\n"
+            f"(run.stall_timeout_s). Worker {self._worker} gives up its trials, which others begin again, "
+            "and exits. A step that takes longer needs a larger run.stall_timeout_s.\n"
         )
         sys.stderr.flush()
         os._exit(EXIT_STALLED)

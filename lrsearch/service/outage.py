@@ -26,6 +26,7 @@ class Outage:
         self._since: float | None = None
         self._next_try = 0.0
         self._delay_s = FIRST_DELAY_S
+        self._notes: list[str] = []
 
     @property
     def lasts(self) -> bool:
@@ -54,12 +55,24 @@ class Outage:
         except DatabaseLostError as error:
             self._note(error)
             return otherwise
+        if self._since is not None:
+            self._notes.append(f"the database is back after {time.monotonic() - self._since:.0f} s")
         self._since, self._delay_s = None, FIRST_DELAY_S
         return answer
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what a user should know of it, and has not been told yet."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
     def _note(self, error: DatabaseLostError) -> None:
         now = time.monotonic()
-        self._since = now if self._since is None else self._since
+        if self._since is None:
+            self._since = now
+            self._notes.append(
+                f"{self._address} does not answer; training goes on, and what it learns is stored once the "
+                f"database is back, within {self._patience_s:g} s"
+            )
         if self._patience_s is not None and now - self._since > self._patience_s:
             raise DatabaseLostError(
                 f"{self._address} has not answered for {now - self._since:.0f} s, longer than "

@@ -95,6 +95,8 @@ class Worker:
         stall_timeout_s = study.spec.run.stall_timeout_s
         self.keeper = LeaseKeeper(self.slots, self._name, stall_timeout_s, exits=exits_if_stalled)
         self._outage = Outage(database.address, patience_s)
+        if patience_s is None:
+            database.wait_for(study.spec.run.storage_patience_s)
         self._ledger = Ledger(self.slots, self._outage)
         self._held: dict[int, Claim] = {}  # by slot
         self._unconfirmed: set[int] = set()  # slots of trials whose end is not written yet
@@ -278,6 +280,7 @@ class Worker:
             best=self.history.best,
             last_failure=self.history.last_failure,
             news=tuple(news),
+            notes=self._outage.take_notes(),
             elapsed_s=elapsed_s,
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,

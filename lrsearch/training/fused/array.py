@@ -16,7 +16,7 @@ from lrsearch.schedules.formulas import Floats
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, ResidentData, TrainingData, derived_seed
-from lrsearch.training.devices import threads_for
+from lrsearch.training.devices import is_out_of_memory, threads_for
 from lrsearch.training.eager import Models, validate
 from lrsearch.training.fused.device_epoch import DeviceBatches, DeviceSteps
 from lrsearch.training.fused.fitting import Fit, tensors_of, trained_scales
@@ -163,16 +163,21 @@ class FusedArray:
         while True:
             try:
                 return self._train_epoch(lrs)
-            except torch.OutOfMemoryError:
-                if not self._halve():
-                    raise
             except Exception as error:
+                if is_out_of_memory(error):
+                    if not self._halve():
+                        raise
+                    self._restore(before)
+                    continue
                 if tried_again:
                     raise
                 tried_again = True
                 _log.info("an epoch is trained once more after %s", in_one_line(error))
-            for stack, values in zip(self._stacks, before, strict=True):
-                stack.restore(values)
+            self._restore(before)
+
+    def _restore(self, copies: Sequence[Mapping[str, Tensor]]) -> None:
+        for stack, values in zip(self._stacks, copies, strict=True):
+            stack.restore(values)
 
     def _halve(self) -> bool:
         """Train half as many lanes at once from now on; return whether there was more than one."""
