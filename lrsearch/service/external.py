@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 
 from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, UnknownNameError
-from lrsearch.results import Outcome, TrialResult
+from lrsearch.results import Outcome, TrialResult, storable
 from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
@@ -138,7 +138,7 @@ class ExternalTrial:
         epochs = self._last.epoch if self._last else 0
         if failure is None and self._last is not None:
             return TrialResult(Outcome.COMPLETE, self._last.valid_loss, epochs)
-        return TrialResult(Outcome.FAIL, None, epochs, reason=failure or NOTHING_REPORTED)
+        return TrialResult(Outcome.FAIL, None, epochs, reason=storable(failure or NOTHING_REPORTED))
 
     def _described(self, what: str) -> str:
         if self._last is None:

@@ -141,6 +141,7 @@ def end_deadly_slots(dead: sa.ColumnElement[bool], now: float, max_retries: int)
             attempt=SlotRow.attempt + 1,
             deaths=SlotRow.deaths + 1,
             lease_until=None,
+            checkpoint=None,
             ended_at=now,
             outcome=Outcome.FAIL.value,
             epochs=epochs,
