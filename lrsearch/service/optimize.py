@@ -36,6 +36,8 @@ def prepare(
     data: TrainingData,
     open_study: Callable[[], OpenStudy],
     workers: int = 1,
+    *,
+    exits_if_stalled: bool = True,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -46,6 +48,7 @@ def prepare(
         data: the task's, from :func:`load_onto_device`, which refuses a bad task before there is a study.
         open_study: creates or opens the study.
         workers: processes that train the study together.
+        exits_if_stalled: whether this process ends if its training hangs.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
@@ -57,7 +60,7 @@ def prepare(
     study = open_study()
     _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
-    return Search(database, study, trainer.array, trainer.lanes)
+    return Search(database, study, trainer.array, trainer.lanes, exits_if_stalled=exits_if_stalled)
 
 
 def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:
