@@ -95,7 +95,8 @@ class FreeArray:
     def run_epoch(self) -> list[EpochResult]:
         """Return what each lane has learned in its only epoch."""
         return [
-            EpochResult(trial, 1, point.lr, point.lr, {}, point.lr, 0.0) for trial, point in self._lanes.items()
+            EpochResult(trial, 1, point.lr, point.lr, {}, point.lr, 0.0)
+            for trial, point in self._lanes.items()
         ]
 
     def drop(self, trials: Collection[int]) -> None:
@@ -125,7 +126,12 @@ def study_spec(sampler: str) -> StudySpec:
 
 
 def measure(
-    contestant: Contestant, sampler: str, workers: int, server: postgresql.Server, warm_up_s: float, seconds: float
+    contestant: Contestant,
+    sampler: str,
+    workers: int,
+    server: postgresql.Server,
+    warm_up_s: float,
+    seconds: float,
 ) -> Rate:
     """Return how many trials workers finish in a second on a new database."""
     with postgresql.empty_database(server.url) as url:

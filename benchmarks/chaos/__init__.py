@@ -7,9 +7,10 @@ the training is made up: an epoch sleeps, and its loss is a function of the lear
 that ends is replaced until the budget is spent. Its lease lasts 3 s instead of two minutes.
 
 * kill: SIGKILL of a random worker every second.
-* restart: PostgreSQL is stopped for 20 s in the middle of the study, and started again.
+* restart: PostgreSQL is stopped for 20 s and started again: in the middle of the study, and in every second run
+  when no slot is free any more and workers begin to wait for each other.
 * cut: every second PostgreSQL ends the connections of all workers.
-* freeze: a random worker is stopped (SIGSTOP) for longer than its lease, and goes on (SIGCONT).
+* freeze: a quarter of the workers are stopped (SIGSTOP) for two leases, and go on (SIGCONT), again and again.
 * clock: the wall clock of every third worker is an hour fast, that of another third an hour slow.
 
 Triggers in the database write down, within the same transaction, every change of a slot and every epoch that is

@@ -93,6 +93,7 @@ def _run(options: argparse.Namespace, scenario: str, storage: str, number: int) 
         options.workers or WORKERS[storage],
         options.trials,
         every_s=options.kill_every_s,
+        late=number % 2 == 0,
         seed=number,
     )
     with _database(storage) as (url, server):

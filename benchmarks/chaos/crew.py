@@ -44,6 +44,7 @@ class Crew:
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["benchmarks.chaos.worker"])
         self._alive: list[ForkServerProcess] = []
+        self._frozen: list[ForkServerProcess] = []
         self.hits: list[Hit] = []
         self.mishaps: list[str] = []
         """What workers that ended by an error have said last."""
@@ -66,18 +67,25 @@ class Crew:
 
     def kill(self) -> None:
         """Kill a random worker."""
-        if (victim := self._victim()) is not None:
+        self._look_after()
+        if self._alive:
+            victim = self._random.choice(self._alive)
+            self._hit(victim, signal.SIGKILL)
             victim.join()
             self._alive.remove(victim)
 
-    def freeze(self) -> int | None:
-        """Stop a random worker for now, and return its pid; None if there is none."""
-        victim = self._victim(signal.SIGSTOP)
-        return None if victim is None else victim.pid
+    def freeze(self, workers: int) -> None:
+        """Stop random workers for now."""
+        self._look_after()
+        for victim in self._random.sample(self._alive, min(workers, len(self._alive))):
+            self._frozen.append(victim)
+            self._hit(victim, signal.SIGSTOP)
 
-    def thaw(self, pid: int) -> None:
-        """Let a worker go on."""
-        os.kill(pid, signal.SIGCONT)
+    def thaw(self) -> None:
+        """Let the workers that were stopped go on."""
+        for process in self._frozen:
+            os.kill(_pid(process), signal.SIGCONT)
+        self._frozen = []
 
     def dismiss(self) -> None:
         """Kill all that are left."""
@@ -95,15 +103,10 @@ class Crew:
             self.mishaps.append(f"{len(self._alive)} workers had not ended after {timeout_s:g} s")
             self.dismiss()
 
-    def _victim(self, blow: signal.Signals = signal.SIGKILL) -> ForkServerProcess | None:
-        self._look_after()
-        if not self._alive:
-            return None
-        victim = self._random.choice(self._alive)
-        assert victim.pid is not None
-        self.hits.append(Hit(victim.pid, time.time()))
-        os.kill(victim.pid, blow)
-        return victim
+    def _hit(self, victim: ForkServerProcess, blow: signal.Signals) -> None:
+        pid = _pid(victim)
+        self.hits.append(Hit(pid, time.time()))
+        os.kill(pid, blow)
 
     def _look_after(self) -> None:
         for process in [each for each in self._alive if each.exitcode is not None]:
@@ -111,11 +114,18 @@ class Crew:
             if process.exitcode == 0:
                 self.finished += 1
             else:
-                self.mishaps.append(f"worker {process.pid} ended with {process.exitcode}: {self._said(process)}")
+                self.mishaps.append(
+                    f"worker {process.pid} ended with {process.exitcode}: {self._said(process)}"
+                )
 
     def _said(self, process: ForkServerProcess) -> str:
         lines = (self._task.folder / f"{process.pid}.txt").read_text(errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "nothing was said")
+
+
+def _pid(process: ForkServerProcess) -> int:
+    assert process.pid is not None  # it was started
+    return process.pid
 
 
 def every(seconds: float) -> Iterator[None]:

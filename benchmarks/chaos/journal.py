@@ -148,7 +148,9 @@ def _sqlite_triggers() -> list[str]:
 
 def _postgresql_triggers() -> list[str]:
     slot, epoch = (entry.format(now=_NOW["postgresql"]) for entry in (_SLOT_ENTRY, _EPOCH_ENTRY))
-    function = "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {entry} RETURN NULL; END $$"
+    function = (
+        "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {entry} RETURN NULL; END $$"
+    )
     return [
         function.format(name="chaos_slot", entry=slot),
         function.format(name="chaos_epoch", entry=epoch),

@@ -33,6 +33,7 @@ class Ordeal:
         every_s: seconds from one blow to the next.
         lease_s: seconds that a claim lasts without being renewed.
         down_s: seconds for which a server is stopped.
+        late: whether it is stopped when no slot is free any more, and workers begin to wait for others.
         seed: of the study, and of the choice of victims.
     """
 
@@ -45,6 +46,7 @@ class Ordeal:
     every_s: float = 1.0
     lease_s: float = 3.0
     down_s: float = DOWN_S
+    late: bool = False
     seed: int = 0
 
 
@@ -103,7 +105,15 @@ def run(ordeal: Ordeal, url: str, server: Server | None = None) -> Aftermath:
         try:
             crew.hire(ordeal.workers)
             stage = Stage(
-                crew, ordeal.workers, url, server, ordeal.every_s, ordeal.lease_s, ordeal.down_s
+                crew,
+                ordeal.workers,
+                url,
+                server,
+                ordeal.every_s,
+                ordeal.lease_s,
+                ordeal.trials,
+                ordeal.down_s,
+                ordeal.late,
             )
             SCENARIOS[ordeal.scenario](stage)
             crew.wait(LAST_S)

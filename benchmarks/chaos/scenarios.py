@@ -11,8 +11,12 @@ from benchmarks.postgresql import Server
 from lrsearch.storage.address import parse_address
 
 DOWN_S = 20.0
-CALM_S = 3.0
-CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+FROZEN_PART = 4  # one worker in so many is stopped at a time
+CUT = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+FREE = "SELECT count(*) FROM lrsearch_slots WHERE state = 'free'"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Stage:
         server: of the database, or None for SQLite.
         every_s: seconds from one blow to the next.
         lease_s: seconds that a claim lasts without being renewed.
+        trials: budget of the study.
         down_s: seconds for which a server is stopped.
+        late: whether a server is stopped when no slot is free any more, and workers begin to wait for others.
     """
 
     crew: Crew
@@ -35,7 +41,9 @@ class Stage:
     server: Server | None
     every_s: float
     lease_s: float
-    down_s: float = DOWN_S
+    trials: int
+    down_s: float
+    late: bool
 
     @property
     def goes_on(self) -> bool:
@@ -53,21 +61,20 @@ def kill(stage: Stage) -> None:
 
 
 def freeze(stage: Stage) -> None:
-    """Stop a random worker for two leases, and let it go on, again and again."""
+    """Stop some random workers for two leases, and let them go on, again and again."""
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
-        pid = stage.crew.freeze()
+        stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
         time.sleep(2 * stage.lease_s)
-        if pid is not None:
-            stage.crew.thaw(pid)
+        stage.crew.thaw()
 
 
 def restart(stage: Stage) -> None:
     """Stop the server once, for long, and start it again."""
     if stage.server is None:
         raise ValueError("restart needs a server, and SQLite has none")
-    time.sleep(CALM_S)
+    _wait_for_free_slots(stage, 0 if stage.late else stage.trials // 2)
     stage.server.stop()
     time.sleep(stage.down_s)
     stage.server.start()
@@ -75,7 +82,7 @@ def restart(stage: Stage) -> None:
 
 def cut(stage: Stage) -> None:
     """End the connections of all workers, again and again."""
-    engine = sa.create_engine(parse_address(stage.url).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = _engine(stage)
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
@@ -85,6 +92,18 @@ def cut(stage: Stage) -> None:
 
 def calm(_stage: Stage) -> None:
     """Do nothing: that the clocks are wrong is enough."""
+
+
+def _wait_for_free_slots(stage: Stage, count: int) -> None:
+    """Wait until no more slots than so many are free."""
+    engine = _engine(stage)
+    with engine.connect() as connection:
+        while connection.exec_driver_sql(FREE).scalar_one() > count:
+            time.sleep(0.05)
+
+
+def _engine(stage: Stage) -> sa.Engine:
+    return sa.create_engine(parse_address(stage.url).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 
 
 SCENARIOS: Mapping[str, Callable[[Stage], None]] = {

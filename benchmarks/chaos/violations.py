@@ -76,7 +76,9 @@ class Remains:
         ]
 
 
-def read_remains(url: str, database: Database, spec: StudySpec, hits: Sequence[Hit], lease_s: float) -> Remains:
+def read_remains(
+    url: str, database: Database, spec: StudySpec, hits: Sequence[Hit], lease_s: float
+) -> Remains:
     """Return what the run of a study has left."""
     uuid = find_study(database, spec.name).uuid
 
@@ -204,7 +206,9 @@ def _leases(remains: Remains) -> Iterator[str]:
         if change.lease_until is None:
             continue
         left_s = change.lease_until - change.at_s
-        if not 0 < left_s <= remains.lease_s + CLOCK_TOLERANCE_S and _is_claim(change.state_before, change.state):
+        if not 0 < left_s <= remains.lease_s + CLOCK_TOLERANCE_S and _is_claim(
+            change.state_before, change.state
+        ):
             yield f"slot {change.slot} was leased for {left_s:.1f} s instead of {remains.lease_s:g}"
 
 
