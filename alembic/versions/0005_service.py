@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _WORKERS_KEY = "pk_lrsearch_workers"
+_SLOTS_INDEX = "ix_lrsearch_slots_study_uuid"
 
 
 def upgrade() -> None:
@@ -21,6 +22,7 @@ def upgrade() -> None:
     with op.batch_alter_table("lrsearch_slots") as slots:
         slots.add_column(sa.Column("checkpoint", sa.String(255), nullable=True))
         slots.add_column(sa.Column("traceback", sa.Text(), nullable=True))
+    op.create_index(_SLOTS_INDEX, "lrsearch_slots", ["study_uuid", "state", "slot"])
     with op.batch_alter_table("lrsearch_workers") as workers:
         workers.add_column(sa.Column("machine", sa.String(255), nullable=False, server_default=""))
         workers.add_column(sa.Column("process_started", sa.Double(), nullable=True))
@@ -40,6 +42,7 @@ def downgrade() -> None:
         workers.create_primary_key(_WORKERS_KEY, ["id"])
         for column in ("left_at", "process_started", "machine"):
             workers.drop_column(column)
+    op.drop_index(_SLOTS_INDEX, "lrsearch_slots")
     with op.batch_alter_table("lrsearch_slots") as slots:
         slots.drop_column("traceback")
         slots.drop_column("checkpoint")

@@ -6,7 +6,7 @@ Times named ``*_at`` are naive UTC, as Optuna stores its own.
 
 from datetime import datetime
 
-from sqlalchemy import Double, MetaData, String, Text
+from sqlalchemy import Double, Index, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PREFIX = "lrsearch_"
@@ -64,6 +64,8 @@ class SlotRow(Base):
     """
 
     __tablename__ = "lrsearch_slots"
+    # Workers look for free, expired and told slots, which are few among many.
+    __table_args__ = (Index(None, "study_uuid", "state", "slot"),)
 
     study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
