@@ -135,14 +135,13 @@ class Slots:
         Returns:
             The trial number in each slot that is still held, by slot and attempt.
         """
-        lease_until = self._now(connection) + self.lease_s
-        renewal = leases.change_held(self.study_uuid, claims, lease_until=lease_until)
-        rows = connection.execute(renewal).all()
-        return {(row.slot, row.attempt): row.trial for row in rows}
+        _now, held = self._renewed(connection, claims)
+        return held
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Give slots back: their trials stay as they are for the next holder. Lost claims are passed over."""
-        self._change(list(claims), state=FREE, worker=None, lease_until=None)
+        if released := list(claims):
+            self._change(released, state=FREE, worker=None, lease_until=None)
 
     def finish(self, endings: Sequence[tuple[Claim, TrialResult]]) -> list[Claim]:
         """Store how the trials in claimed slots ended.
@@ -156,8 +155,8 @@ class Slots:
         changes = [(claim, {"slot": claim.slot, **columns_of(result)}) for claim, result in endings]
 
         def write(connection: sa.Connection) -> list[Claim]:
-            held = self.renew_within(connection, [claim for claim, _change in changes])
-            ended_at = {"ended_at": clock.unix_seconds(connection)}
+            now, held = self._renewed(connection, [claim for claim, _change in changes])
+            ended_at = {"ended_at": now}
             mine = [change | ended_at for claim, change in changes if (claim.slot, claim.attempt) in held]
             leases.change_each(connection, self.study_uuid, mine)
             return [claim for claim, _change in changes if (claim.slot, claim.attempt) not in held]
@@ -174,7 +173,7 @@ class Slots:
         if self.database.knows_optunas_tables:
             self.database.transaction(self._settle)
         else:
-            told = self.database.transaction(self._told)
+            _now, told = self.database.transaction(self._told)
             self._end_publicly({row.trial: result_of(row) for row in told if row.trial is not None})
             self.database.transaction(lambda connection: self._mark_done(connection, told))
         # They are looked for once in the time of a lease, as none is ended before it is that old.
@@ -244,6 +243,17 @@ class Slots:
     def _open(self) -> tuple[sa.ColumnElement[bool], ...]:
         return SlotRow.study_uuid == self.study_uuid, SlotRow.slot >= self._first_open
 
+    def _renewed(
+        self, connection: sa.Connection, claims: Sequence[Claim]
+    ) -> tuple[float, dict[tuple[int, int], int | None]]:
+        """Prolong leases, and return the time in unix seconds too."""
+        rows = connection.execute(leases.renew(self.study_uuid, claims, self.lease_s)).all()
+        if not rows:
+            return self._now(connection), {}
+        now = max(row.lease_until for row in rows) - self.lease_s
+        self.contact.heard(now)
+        return now, {(row.slot, row.attempt): row.trial for row in rows}
+
     def _now(self, connection: sa.Connection) -> float:
         now = clock.unix_seconds(connection)
         self.contact.heard(now)
@@ -258,7 +268,7 @@ class Slots:
     def _begin(
         self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
     ) -> dict[int, int]:
-        held = self.renew_within(connection, [claim for claim, _trial in beginnings])
+        now, held = self._renewed(connection, [claim for claim, _trial in beginnings])
         # A transaction that is repeated may find its own commit.
         begun = {slot: trial for (slot, _attempt), trial in held.items() if trial is not None}
         new = [
@@ -266,8 +276,8 @@ class Slots:
             for claim, trial in beginnings
             if (claim.slot, claim.attempt) in held and claim.slot not in begun
         ]
-        study_id, now = self.trial_ids.study_id(connection), clock.naive_utc(connection)
-        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], now)
+        study_id, begun_at = self.trial_ids.study_id(connection), clock.from_unix_seconds(now)
+        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], begun_at)
         changes = [
             {"slot": slot, "trial": number, "point": json.dumps(dict(trial.params))}
             for number, (slot, trial) in zip(numbers, new, strict=True)
@@ -276,16 +286,17 @@ class Slots:
         return begun | {slot: number for number, (slot, _trial) in zip(numbers, new, strict=True)}
 
     def _settle(self, connection: sa.Connection) -> None:
-        told = self._told(connection)
+        now, told = self._told(connection)
         results = {row.trial: result_of(row) for row in told if row.trial is not None}
-        tell(connection, self.trial_ids, results, clock.naive_utc(connection))
+        tell(connection, self.trial_ids, results, clock.from_unix_seconds(now))
         self._mark_done(connection, told)
 
-    def _told(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
-        """Return the slots whose results Optuna may not know, those of dead workers included."""
-        connection.execute(self._end_deadly_slots(self._now(connection)))
+    def _told(self, connection: sa.Connection) -> tuple[float, Sequence[sa.Row[Any]]]:
+        """Return the time, and the slots whose results Optuna may not know, those of dead workers included."""
+        now = self._now(connection)
+        connection.execute(self._end_deadly_slots(now))
         query = sa.select(SlotRow.__table__).where(*self._open, SlotRow.state == TOLD)
-        return connection.execute(query).all()
+        return now, connection.execute(query).all()
 
     def _mark_done(self, connection: sa.Connection, told: Sequence[sa.Row[Any]]) -> None:
         if told:
