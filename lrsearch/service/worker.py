@@ -143,8 +143,8 @@ class Worker:
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
-        counts = self._outage.attempt(self.slots.counts, None) if not busy else None
-        return StopReason.BUDGET if counts is not None and counts.free + counts.leased == 0 else None
+        spent = not busy and self._outage.attempt(self.slots.all_ended, otherwise=False)
+        return StopReason.BUDGET if spent else None
 
     def catch_up(self, running: Collection[int]) -> list[EndedTrial]:
         """Follow what happened outside, and return the trials that others ended.

@@ -200,6 +200,12 @@ class Slots:
         by_state = {row[0]: row[1] for row in rows}
         return SlotCounts(*(by_state.get(state, 0) for state in (FREE, LEASED, TOLD, DONE)))
 
+    def all_ended(self) -> bool:
+        """Return whether every slot has a result."""
+        mine = SlotRow.study_uuid == self.study_uuid
+        left = sa.select(SlotRow.slot).where(mine, SlotRow.state.in_((FREE, LEASED))).limit(1)
+        return self.database.read(lambda connection: connection.scalar(left)) is None
+
     def trials(self) -> set[int]:
         """Return the numbers of the trials that slots name."""
         mine = SlotRow.study_uuid == self.study_uuid
@@ -231,8 +237,12 @@ class Slots:
 
         The lowest slots are left out as far as the last call found all of them done.
         """
-        begun = sa.or_(SlotRow.trial.is_not(None), SlotRow.state == DONE)
-        query = sa.select(SlotRow.__table__).where(*self._open, begun).order_by(SlotRow.slot)
+        # Two queries, as each finds its rows by an index.
+        begun = sa.select(SlotRow.__table__).where(*self._open, SlotRow.trial.is_not(None))
+        failed = sa.select(SlotRow.__table__).where(
+            *self._open, SlotRow.state == DONE, SlotRow.trial.is_(None)
+        )
+        query = sa.union_all(begun, failed).order_by("slot")
         rows = self.database.read(lambda connection: connection.execute(query).all())
         for row in rows:
             self._first_open += row.slot == self._first_open and row.state == DONE
