@@ -118,7 +118,7 @@ class Worker:
             while self._ledger.pending:
                 time.sleep(WAIT_S)
                 self.write()
-            self.settle()
+            self._outage.attempt(self.slots.settle, None)
         finally:
             self.keeper.__exit__(kind, error, trace)
 
@@ -195,8 +195,8 @@ class Worker:
             self.write()
 
     def settle(self) -> None:
-        """Tell Optuna all results that it does not know."""
-        self._outage.attempt(self.slots.settle, None)
+        """Tell Optuna results that it may not know: those of workers that have died."""
+        self._outage.attempt(self.slots.settle_what_is_due, None)
 
     def write(self) -> set[int]:
         """Write what the database does not know yet, if it answers; return the slots that were lost.

@@ -64,6 +64,8 @@ class Slots:
         self.contact = Contact(lease_s)
         self._first_open = 0  # the slots below it are done for good, and are not looked at again
         self._looked_for_unheld_s = -math.inf
+        self._settled_s = -math.inf
+        self._owes_results = False
 
     def grow(self, total: int) -> None:
         """Add free slots until there are ``total``; a budget never shrinks."""
@@ -82,7 +84,7 @@ class Slots:
 
         def write(connection: sa.Connection) -> list[Claim]:
             now = self._now(connection)
-            connection.execute(self._end_deadly_slots(now))
+            self._owes_results |= connection.execute(self._end_deadly_slots(now)).rowcount > 0
             rows: list[sa.Row[Any]] = []
             for available in (leases.free(), self._dead(now)):
                 slots = sa.and_(*self._open, available)
@@ -144,7 +146,7 @@ class Slots:
             self._change(released, state=FREE, worker=None, lease_until=None)
 
     def finish(self, endings: Sequence[tuple[Claim, TrialResult]]) -> list[Claim]:
-        """Store how the trials in claimed slots ended.
+        """Store how the trials in claimed slots ended, and tell Optuna.
 
         Returns:
             The claims that are lost; their results are not stored.
@@ -152,16 +154,26 @@ class Slots:
         Raises:
             ValueError: a value is NaN, or missing from a COMPLETE trial.
         """
-        changes = [(claim, {"slot": claim.slot, **columns_of(result)}) for claim, result in endings]
+        columns = [columns_of(result) for _claim, result in endings]
+        known = self.database.knows_optunas_tables
+        common = {"state": DONE} if known else {}
 
         def write(connection: sa.Connection) -> list[Claim]:
-            now, held = self._renewed(connection, [claim for claim, _change in changes])
-            ended_at = {"ended_at": now}
-            mine = [change | ended_at for claim, change in changes if (claim.slot, claim.attempt) in held]
-            leases.change_each(connection, self.study_uuid, mine)
-            return [claim for claim, _change in changes if (claim.slot, claim.attempt) not in held]
+            now, held = self._renewed(connection, [claim for claim, _result in endings])
+            changes, results = [], {}
+            for (claim, result), row in zip(endings, columns, strict=True):
+                key = (claim.slot, claim.attempt)
+                if key in held:
+                    changes.append({"slot": claim.slot, **row, **common, "ended_at": now})
+                    if (trial := held[key]) is not None:
+                        results[trial] = result
+            leases.change_each(connection, self.study_uuid, changes)
+            if known:
+                tell(connection, self.trial_ids, results, clock.from_unix_seconds(now))
+            return [claim for claim, _result in endings if (claim.slot, claim.attempt) not in held]
 
-        lost = self.database.transaction(write) if changes else []
+        lost = self.database.transaction(write) if endings else []
+        self._owes_results |= not known
         # A transaction that was repeated may have found its own commit.
         return [claim for claim in lost if not self._has_ended(claim)]
 
@@ -170,6 +182,7 @@ class Slots:
 
         Any worker may do so at any time, and several at once.
         """
+        self._owes_results = False
         if self.database.knows_optunas_tables:
             self.database.transaction(self._settle)
         else:
@@ -180,6 +193,12 @@ class Slots:
         if time.monotonic() - self._looked_for_unheld_s >= self.lease_s:
             self._end_unheld_trials()
             self._looked_for_unheld_s = time.monotonic()
+        self._settled_s = time.monotonic()
+
+    def settle_what_is_due(self) -> None:
+        """Settle if this worker knows of a result that Optuna lacks, else once in the time of a lease."""
+        if self._owes_results or time.monotonic() - self._settled_s >= self.lease_s:
+            self.settle()
 
     def enqueue(self, point: Mapping[str, Any]) -> int | None:
         """Prescribe parameters to the lowest free slot that has none and no trial.
