@@ -130,7 +130,7 @@ class Worker:
             while self._ledger.pending:
                 time.sleep(WAIT_S)
                 self.write()
-            self.settle()
+            self._outage.attempt(self.slots.settle, None)
             self._sweep()
         finally:
             self.keeper.__exit__(kind, error, trace)
@@ -156,8 +156,8 @@ class Worker:
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
-        counts = self._outage.attempt(self.slots.counts, None) if not busy else None
-        return StopReason.BUDGET if counts is not None and counts.free + counts.leased == 0 else None
+        spent = not busy and self._outage.attempt(self.slots.all_ended, otherwise=False)
+        return StopReason.BUDGET if spent else None
 
     def catch_up(self, running: Collection[int]) -> list[EndedTrial]:
         """Follow what happened outside, and return the trials that others ended.
@@ -208,8 +208,8 @@ class Worker:
             self.write()
 
     def settle(self) -> None:
-        """Tell Optuna all results that it does not know."""
-        self._outage.attempt(self.slots.settle, None)
+        """Tell Optuna results that it may not know: those of workers that have died."""
+        self._outage.attempt(self.slots.settle_what_is_due, None)
 
     def write(self) -> set[int]:
         """Write what the database does not know yet, if it answers; return the slots that were lost.
@@ -344,9 +344,9 @@ class Worker:
         """Delete the checkpoints that no trial goes on from."""
         uuid = self.study.record.uuid
         named = self._outage.attempt(lambda: named_checkpoints(self.database, uuid), None)
-        counts = self._outage.attempt(self.slots.counts, None)
-        if named is not None and counts is not None:
-            self.checkpoints.sweep(named, all_ended=counts.free + counts.leased == 0)
+        if named is not None:
+            all_ended = self._outage.attempt(self.slots.all_ended, otherwise=False)
+            self.checkpoints.sweep(named, all_ended=all_ended)
 
     def _asked(self, claims: Sequence[Claim]) -> list[HeldTrial]:
         """Return new trials, their points proposed by the study's sampler."""
