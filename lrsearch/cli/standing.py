@@ -12,24 +12,18 @@ from lrsearch.review.wording import number
 from lrsearch.service.overview import ENDED, StudyOverview
 from lrsearch.storage.standings import EXPIRED, RUNNING, WorkerStanding
 
-STUDY_COLUMNS = (
-    "study",
-    "state",
-    "ended",
-    "of",
-    "running",
-    "workers",
-    "rate",
-    "time left",
-    "best",
-    "priority",
-)
+STUDY_COLUMNS = ("study", "state", "trials", "running", "workers", "rate", "time left", "best")
+PRIORITY = "priority"
 WORKER_COLUMNS = ("worker", "host", "device", "seen", "trials")
 
 
 def picture_of_all(studies: Iterable[StudyOverview]) -> RenderableType:
-    """Return a table with a line for each study."""
-    return _table(STUDY_COLUMNS, [_study_line(study) for study in studies])
+    """Return a table with a line for each study; priorities only if one has any."""
+    shown = list(studies)
+    if not any(study.record.priority for study in shown):
+        return _table(STUDY_COLUMNS, [_study_line(study) for study in shown])
+    rows = [(*_study_line(study), str(study.record.priority)) for study in shown]
+    return _table((*STUDY_COLUMNS, PRIORITY), rows)
 
 
 def picture_of_one(study: StudyOverview) -> RenderableType:
@@ -44,14 +38,12 @@ def _study_line(study: StudyOverview) -> tuple[str, ...]:
     return (
         study.record.name,
         study.shown_state,
-        str(study.ended),
-        str(study.budget),
+        f"{study.ended}/{study.budget}",
         str(study.trials[RUNNING]),
         _workers(study),
         _rate(study),
         duration(study.remaining_s),
         number(study.standing.best_value),
-        str(study.record.priority),
     )
 
 
@@ -97,7 +89,10 @@ def _rate(study: StudyOverview) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for index, column in enumerate(columns):
+        # A name is kept whole: it is what the user copies.
+        table.add_column(column, overflow="fold", no_wrap=index > 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

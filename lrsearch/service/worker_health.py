@@ -33,7 +33,9 @@ def worker_health(database: Database, name: str) -> WorkerHealth:
     """
     standings = workers_named(database, name)
     if not standings:
-        return WorkerHealth(False, f"No worker {name!r} is known.{suggestion(name, worker_names(database))}")
+        alive = worker_names(database)
+        nearest = suggestion(name, alive) if alive else " None is alive now."
+        return WorkerHealth(False, f"No worker {name!r} is known.{nearest}")
     last = min(standings, key=lambda worker: (not worker.alive, worker.seen_s))
     return WorkerHealth(last.alive, f"Worker {name} {_described(last)}.")
 

@@ -50,9 +50,17 @@ def see(url, seconds_ago):
 def test_a_line_for_each_study(running):
     """With state, trials, workers and best value."""
     header, first, second = succeed("status", "--storage", running).out.splitlines()
-    assert header.split()[:5] == ["study", "state", "ended", "of", "running"]
-    assert first.split()[:6] == ["first", "open", "2", "4", "1", "1"]
-    assert second.split() == ["second", "open", "0", "2", "0", "0", "-", "-", "-", "0"]
+    assert header.split()[:5] == ["study", "state", "trials", "running", "workers"]
+    assert first.split()[:5] == ["first", "open", "2/4", "1", "1"]
+    assert second.split() == ["second", "open", "0/2", "0", "0", "-", "-", "-"]
+
+
+def test_priorities_are_shown_where_there_are_any(running):
+    """In a column of their own."""
+    assert "priority" not in succeed("status", "--storage", running).out
+    change(running, StudyRow, priority=5)
+    header, first, _second = succeed("status", "--storage", running).out.splitlines()
+    assert (header.split()[-1], first.split()[-1]) == ("priority", "5")
 
 
 def test_one_study_is_shown_with_its_workers(running):
