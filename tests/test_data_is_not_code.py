@@ -33,7 +33,10 @@ def findings(source: str) -> Iterator[str]:
 
 
 def _dangerous(call: ast.Call) -> Iterator[str]:
-    name, options = ast.unparse(call.func), {option.arg: ast.unparse(option.value) for option in call.keywords}
+    name, options = (
+        ast.unparse(call.func),
+        {option.arg: ast.unparse(option.value) for option in call.keywords},
+    )
     if name in CALLS:
         yield name
     if name == "torch.load" and options.get("weights_only") != "True":
