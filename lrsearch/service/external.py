@@ -19,9 +19,10 @@ from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
-from lrsearch.storage.address import DEFAULT_URL, masked, parse_address
+from lrsearch.storage.address import DEFAULT_URL, parse_address
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
+from lrsearch.storage.masking import masked
 from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
 
 LARGEST_STEPS = 10**12
