@@ -38,6 +38,7 @@ def prepare(
     workers: int = 1,
     *,
     exits_if_stalled: bool = True,
+    name: str | None = None,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -49,6 +50,7 @@ def prepare(
         open_study: creates or opens the study.
         workers: processes that train the study together.
         exits_if_stalled: whether this process ends if its training hangs.
+        name: of this worker; None for one made of host and process.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
@@ -60,7 +62,7 @@ def prepare(
     study = open_study()
     _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
-    return Search(database, study, trainer.array, trainer.lanes, exits_if_stalled=exits_if_stalled)
+    return Search(database, study, trainer.array, trainer.lanes, exits_if_stalled=exits_if_stalled, name=name)
 
 
 def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:
