@@ -166,7 +166,7 @@ def budget_spent(worker: Worker) -> BudgetSpentError:
     if running:
         state = (
             f"have begun, and {running} of them run elsewhere; those of a script that was killed become free "
-            "within two minutes."
+            "within four minutes."
         )
     return BudgetSpentError(
         f"all {spec.trials} trials of study {spec.name!r} {state} Add some: {shlex.join(more)}"

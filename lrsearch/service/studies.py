@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
+from lrsearch import __version__
 from lrsearch.code import is_reference
-from lrsearch.errors import SpecError, StudyPausedError
+from lrsearch.errors import SpecError, StudyConflictError, StudyPausedError
 from lrsearch.parameters import Range, Scalar, SearchSpace
 from lrsearch.schedules.own import check_same_parameters, declare_unloaded
 from lrsearch.search.first_trials import first_trials
@@ -25,7 +28,15 @@ from lrsearch.spec import (
 )
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
-from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
+from lrsearch.storage.studies import (
+    ORIGIN_ATTRIBUTE,
+    StudyRecord,
+    change_study,
+    create_study,
+    find_study,
+    list_studies,
+    study_attributes,
+)
 from lrsearch.storage.study_states import set_state
 from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
 
@@ -132,6 +143,27 @@ def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None)
     with blamed_on(source, overrides):
         spec = resolved(draft)
     return spec if overrides and "name" in overrides else spec.model_copy(update={"name": record.name})
+
+
+def readable_spec(
+    database: Database, record: StudyRecord, overrides: Mapping[str, Any] | None = None
+) -> StudySpec:
+    """Return a stored study's specification, as :func:`stored_spec` does, if this version understands it.
+
+    Raises:
+        StudyConflictError: if a newer version of lrsearch made the study.
+        SpecError: if an option breaks a rule.
+    """
+    try:
+        return stored_spec(record, overrides)
+    except SpecError as error:
+        maker = study_attributes(database, record.uuid).get(ORIGIN_ATTRIBUTE, {}).get("lrsearch")
+        if maker is None or Version(maker) <= Version(__version__):
+            raise
+        raise StudyConflictError(
+            f"study {record.name!r} was made by lrsearch {maker}, and this is {__version__}, which does not "
+            f"understand it: {error}. Update it: pip install --upgrade lrsearch"
+        ) from None
 
 
 def check_same_kinds(record: StudyRecord) -> None:
