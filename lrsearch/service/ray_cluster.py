@@ -1,0 +1,190 @@
+"""Where Ray's workers run: a cluster that exists, or one of our own, which only this machine reaches."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import EngineError
+from lrsearch.service.cores import usable_cores
+
+ANSWER_S = 12.0
+OBJECT_STORE_BYTES = 100 * 2**20  # workers share a database, and nothing through Ray
+LOOPBACK = "127.0.0.1"
+AUTO = "auto"
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that it will be so one day
+}
+# Off, Ray has this machine alone, as it does on macOS and Windows: its address is then that of the loopback.
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray's own attempt takes 80 s and ends the process.
+_PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray has, or a worker needs.
+
+    Args:
+        cpus: cores, at least 0; a part of one counts.
+        gpus: GPUs, at least 0; a part of one counts.
+    """
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        counts = {"GPU": self.gpus, "CPU": self.cpus}
+        return " and ".join(f"{count:g} {noun}{'s' if count > 1 else ''}" for noun, count in counts.items())
+
+    def holds(self, part: "Resources") -> int:
+        """Return how often a part fits in."""
+        pairs = ((self.cpus, part.cpus), (self.gpus, part.gpus))
+        return int(min(have / need + 1e-9 for have, need in pairs if need > 0))
+
+
+def check_installed() -> None:
+    """Refuse where Ray is missing.
+
+    Raises:
+        EngineError: saying how to install it.
+    """
+    if find_spec("ray") is None:
+        raise EngineError("--engine ray needs Ray, which is not installed: pip install 'lrsearch[ray]'")
+
+
+@contextmanager
+def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[None]:
+    """Use a Ray cluster, and stop it at the end if it is our own.
+
+    Args:
+        address: ``auto``, or ``HOST:PORT`` of a cluster's head; None starts one on this machine.
+        variables: of the environment, set for the workers of a cluster of our own.
+
+    Raises:
+        EngineError: if Ray is missing, or no cluster answers at the address within ``ANSWER_S``.
+    """
+    check_installed()
+    with _environment({**_QUIET, **_variables(address), **({} if address else variables)}):
+        if address is not None:
+            _probe(address)
+        import ray  # here, because it reads these variables
+
+        ray.init(log_to_driver=False, logging_level="ERROR", **_options(address))
+        try:
+            if address is None:
+                _check_loopback(ray.nodes())
+            yield
+        finally:
+            ray.shutdown()
+
+
+def machines() -> list[Resources]:
+    """Return what each machine of the cluster in use has."""
+    import ray
+
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Resources(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
+
+
+def _variables(address: str | None) -> dict[str, str]:
+    if address is None:
+        # A token of its own: the one that Ray would write into the home folder is readable by others.
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        return {**_ON_LOOPBACK, **token}
+    return _ON_LOOPBACK if _is_loopback(_written_out(address)) else {}
+
+
+def _options(address: str | None) -> dict[str, Any]:
+    if address is not None:
+        return {"address": address}
+    return {
+        "address": "local",  # whatever RAY_ADDRESS says
+        "num_cpus": usable_cores(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }
+
+
+def _check_loopback(nodes: list[dict[str, Any]]) -> None:
+    """Refuse to go on with a cluster of our own that others could reach.
+
+    Raises:
+        EngineError: if Ray did not do as it was told.
+    """
+    elsewhere = [node["NodeManagerAddress"] for node in nodes if not _is_loopback(node["NodeManagerAddress"])]
+    if elsewhere:
+        raise EngineError(
+            f"a cluster of our own stays on {LOOPBACK}, but this version of Ray listens on {elsewhere[0]}. "
+            "Start one yourself, behind a firewall, and name it: --address HOST:PORT"
+        )
+
+
+def _probe(address: str) -> None:
+    """Ask in a process of its own whether a cluster answers.
+
+    Raises:
+        EngineError: if none does.
+    """
+    if address.startswith("ray://"):
+        raise EngineError(
+            f"Ray's client has no part in this: {address!r} is refused. Run the command on a machine of the "
+            "cluster: --address auto"
+        )
+    if address != AUTO and not re.fullmatch(r"\S+:\d+", address):
+        raise EngineError(f"the address of a Ray cluster reads HOST:PORT, or {AUTO}, but got {address!r}")
+    try:
+        command = [sys.executable, "-c", _PROBE, address]
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        reason = f"there was no answer within {ANSWER_S:g} s"
+    else:
+        if probe.returncode == 0:
+            return
+        reason = (probe.stderr.strip().splitlines() or ["Ray gave no reason"])[-1]
+    raise EngineError(
+        f"no Ray cluster can be used at {address!r}: {reason}\n"
+        "Start one: ray start --head; or leave --address out for one on this machine alone"
+    )
+
+
+def _written_out(address: str) -> str:
+    """Return the address that ``auto`` stands for, as far as it is known."""
+    if address != AUTO:
+        return address
+    try:
+        return os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").read_text().strip()
+    except OSError:
+        return address
+
+
+def _is_loopback(address: str) -> bool:
+    host = re.sub(r":\d+$", "", address).strip("[]")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
