@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from lrsearch.errors import EngineError
 from lrsearch.service.cores import usable_cores
 
+CONNECT_S = 3.0
 ANSWER_S = 12.0
 OBJECT_STORE_BYTES = 100 * 2**20  # workers share a database, and nothing through Ray
 LOOPBACK = "127.0.0.1"
@@ -27,7 +29,6 @@ _QUIET = {
 }
 # Off, Ray has this machine alone, as it does on macOS and Windows: its address is then that of the loopback.
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# Ray's own attempt takes 80 s and ends the process.
 _PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 
 
@@ -45,7 +46,8 @@ class Resources:
 
     def __str__(self) -> str:
         counts = {"GPU": self.gpus, "CPU": self.cpus}
-        return " and ".join(f"{count:g} {noun}{'s' if count > 1 else ''}" for noun, count in counts.items())
+        words = [f"{count:g} {noun}{'s' if count != 1 else ''}" for noun, count in counts.items() if count]
+        return " and ".join(words) or "nothing"
 
     def holds(self, part: "Resources") -> int:
         """Return how often a part fits in."""
@@ -72,7 +74,7 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[None]
         variables: of the environment, set for the workers of a cluster of our own.
 
     Raises:
-        EngineError: if Ray is missing, or no cluster answers at the address within ``ANSWER_S``.
+        EngineError: if Ray is missing, or no cluster answers at the address within 15 s.
     """
     check_installed()
     with _environment({**_QUIET, **_variables(address), **({} if address else variables)}):
@@ -81,6 +83,8 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[None]
         import ray  # here, because it reads these variables
 
         ray.init(log_to_driver=False, logging_level="ERROR", **_options(address))
+        # All the same it prints what befalls its tasks, in the middle of our standard output.
+        ray._private.worker._worker_logs_enabled = False  # noqa: SLF001 # there is no other way
         try:
             if address is None:
                 _check_loopback(ray.nodes())
@@ -131,31 +135,45 @@ def _check_loopback(nodes: list[dict[str, Any]]) -> None:
 
 
 def _probe(address: str) -> None:
-    """Ask in a process of its own whether a cluster answers.
+    """Ask whether a cluster answers.
 
     Raises:
         EngineError: if none does.
     """
     if address.startswith("ray://"):
         raise EngineError(
-            f"Ray's client has no part in this: {address!r} is refused. Run the command on a machine of the "
+            f"Ray's client has no part in this, but got {address!r}. Run the command on a machine of the "
             "cluster: --address auto"
         )
     if address != AUTO and not re.fullmatch(r"\S+:\d+", address):
         raise EngineError(f"the address of a Ray cluster reads HOST:PORT, or {AUTO}, but got {address!r}")
+    reason = (None if address == AUTO else _unreachable(address)) or _unanswered(address)
+    if reason is not None:
+        raise EngineError(
+            f"no Ray cluster can be used at {address!r}: {reason}\n"
+            "Start one: ray start --head; or leave --address out for one on this machine alone"
+        )
+
+
+def _unreachable(address: str) -> str | None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _unanswered(address: str) -> str | None:
+    """Return why no cluster can be used, from a process of its own: Ray's attempt may end the process."""
     try:
         command = [sys.executable, "-c", _PROBE, address]
         probe = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except subprocess.TimeoutExpired:
-        reason = f"there was no answer within {ANSWER_S:g} s"
-    else:
-        if probe.returncode == 0:
-            return
-        reason = (probe.stderr.strip().splitlines() or ["Ray gave no reason"])[-1]
-    raise EngineError(
-        f"no Ray cluster can be used at {address!r}: {reason}\n"
-        "Start one: ray start --head; or leave --address out for one on this machine alone"
-    )
+        return f"no answer within {ANSWER_S:g} s. If it was started with a token: export RAY_AUTH_MODE=token"
+    if probe.returncode == 0:
+        return None
+    return (probe.stderr.strip().splitlines() or ["Ray gave no reason"])[-1]
 
 
 def _written_out(address: str) -> str:

@@ -1,5 +1,6 @@
 """Trains a study on Ray, which places, starts and restarts the workers; the database is the only state."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import optuna
 
 import lrsearch
 from lrsearch.errors import EngineError, LrsearchError, SpecError
@@ -123,6 +126,7 @@ class RayEngine:
         self._errors: list[Parting] = []
 
     def __enter__(self) -> Self:
+        optuna.logging.set_verbosity(logging.WARNING)
         variables = {self._options.storage_variable: _absolute_url(self._database)}
         self._context.enter_context(cluster(self._options.address, variables))
         try:
@@ -220,7 +224,7 @@ class RayEngine:
         room = sum(machine.holds(need) for machine in machines())
         if wanted == "auto" and room == 0:
             raise EngineError(
-                f"a worker needs {need}, and no machine of the cluster has them: "
+                f"a worker needs {need}, and no machine of the cluster has that: "
                 f"{'; '.join(map(str, machines())) or 'there is none'}. Let it need less (--gpus-per-worker, "
                 "--cpus-per-worker), or say --workers N to wait for machines"
             )

@@ -80,8 +80,8 @@ class RayWorker:
     def prepare(self) -> Parting:
         """Load the task and its data, try an update, and open the database; say what stands in the way."""
         try:
-            self._prepare()
-            with self._open_database():
+            with self._open_database():  # first, as it is quick
+                self._prepare()
                 return Parting()
         except Exception as error:  # whatever the user's code raises here
             return _failed(error)
