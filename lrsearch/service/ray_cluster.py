@@ -84,7 +84,7 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[None]
 
         ray.init(log_to_driver=False, logging_level="ERROR", **_options(address))
         # All the same it prints what befalls its tasks, in the middle of our standard output.
-        ray._private.worker._worker_logs_enabled = False  # noqa: SLF001 # there is no other way
+        ray._private.worker._worker_logs_enabled = False  # there is no other way
         try:
             if address is None:
                 _check_loopback(ray.nodes())

@@ -149,7 +149,7 @@ def test_the_budget_is_exact_though_a_worker_is_killed_and_a_machine_is_lost(
 def test_a_cluster_of_our_own_is_this_machines_alone_and_stops_in_good_order(
     created_postgresql_url, tmp_path
 ):
-    """No socket but on the loopback, the password nowhere; Ctrl-C releases all trials and leaves no process."""
+    """Sockets on the loopback alone, the password nowhere; Ctrl-C releases trials and leaves no process."""
     file = tmp_path / "s.toml"
     file.write_text(
         'task = "digits-mlp"\ntrials = 4\nepochs = 50000\nsampler = "random"\n'
@@ -191,7 +191,7 @@ def test_a_cluster_of_our_own_is_this_machines_alone_and_stops_in_good_order(
 @needs_ray
 @pytest.mark.slow
 def test_a_worker_that_cannot_train_is_told_with_its_machine_and_no_study_comes_of_it(
-    two_machines, created_postgresql_url, monkeypatch, tmp_path
+    two_machines, created_postgresql_url
 ):
     """The variable is not that of Ray's processes."""
     other = {"LRSEARCH_STORAGE": "", "ELSEWHERE": created_postgresql_url}
