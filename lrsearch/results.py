@@ -70,6 +70,11 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def storable(text: str) -> str:
+    """Return a text without what databases refuse: halves of characters, and the character 0."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 def trimmed_traceback(error: BaseException) -> str:
     """Return where an exception was raised: its innermost calls, with an upper limit of characters."""
     lines = traceback.format_exception(error, limit=-INNERMOST_CALLS)
@@ -130,6 +135,7 @@ class TrialRecord:
         started_at: start, UTC in ISO 8601, or None.
         finished_at: end, UTC in ISO 8601, or None.
         reason: why it failed, or which trial it repeats.
+        traceback: where the exception was raised that made it fail, or None.
     """
 
     number: int
@@ -141,3 +147,4 @@ class TrialRecord:
     started_at: str | None = None
     finished_at: str | None = None
     reason: str | None = None
+    traceback: str | None = None

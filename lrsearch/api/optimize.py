@@ -140,6 +140,7 @@ def _searched(
             data,
             lambda: open_study(database, spec, trials_given=trials_given),
             workers=supervisor.workers,
+            exits_if_stalled=False,  # a notebook's process is its user's
         )
         last = _run(supervisor, search, progress=progress)
     annotate(database, search.study.record, search.study.spec)

@@ -321,7 +321,8 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
         raise StudyStoppedError(
             f"the last trials of study {spec.name!r} have all failed. "
             f"The last reason: {last.last_failure or 'none was given'}\n"
-            f"See them all: {command('trials', spec.name, storage)}"
+            f"See them all: {command('trials', spec.name, storage)}\n"
+            f"One, with its traceback: {command('show', spec.name, storage)} --trial NUMBER"
         )
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)

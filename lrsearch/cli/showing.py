@@ -7,7 +7,7 @@ import typer
 
 from lrsearch.cli.parameters import run_command
 from lrsearch.cli.table import print_table
-from lrsearch.errors import SpecError
+from lrsearch.errors import SpecError, UnknownNameError
 
 if TYPE_CHECKING:
     from lrsearch.results import TrialRecord
@@ -136,6 +136,29 @@ def steps_per_epoch(database: "Database", spec: "StudySpec", part: str | None = 
     name = STEPS_ATTRIBUTE if part is None else f"{STEPS_ATTRIBUTE}/{part}"
     steps: int | None = study.user_attrs.get(name)
     return steps
+
+
+def print_trial(database: "Database", spec: "StudySpec", trial: int) -> None:
+    """Print all that is known of one trial.
+
+    Raises:
+        UnknownNameError: if the study has none of this number.
+    """
+    from lrsearch.review.wording import described, number
+    from lrsearch.spec import hyperparameters_by_part
+
+    by_number = {record.number: record for record in _records(database, spec)}
+    if trial not in by_number:
+        raise UnknownNameError("trial", str(trial), map(str, by_number))
+    record = by_number[trial]
+    typer.echo(f"Trial {trial}: {state(record)}, value {number(record.value)}, {record.epochs} epochs")
+    for part, point in hyperparameters_by_part(spec, record.params).items():
+        typer.echo(f"  {part + ': ' if part else ''}{described(point, spec.optimizer.name)}")
+    typer.echo(f"  began {record.started_at or 'not yet'}, ended {record.finished_at or 'not yet'}")
+    if record.reason:
+        typer.echo(f"  {record.reason}")
+    if record.traceback:
+        typer.echo(f"\n{record.traceback.rstrip()}")
 
 
 def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:

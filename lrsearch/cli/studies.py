@@ -52,15 +52,24 @@ def studies(
     )
 
 
-def show(study: StudyArgument, storage: StorageOption = None) -> None:
-    """Show a study: best trial, counts, the best ten.
+def show(
+    study: StudyArgument,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="Show this trial alone, and why it failed.", show_default=False)
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Show a study: best trial, counts, the best ten; or one of its trials.
 
     [b]Example[/]: lrsearch show mnist-tpe
     """
-    from lrsearch.cli.showing import SHOWN_TRIALS, print_trials, print_winner, ranked_trials
+    from lrsearch.cli.showing import SHOWN_TRIALS, print_trial, print_trials, print_winner, ranked_trials
 
     with open_storage(storage) as database:
         record, spec = _stored(database, study)
+        if trial is not None:
+            print_trial(database, spec, trial)
+            return
         summary = _summary(database, record)
         counts = ", ".join(f"{count} {state.lower()}" for state, count in summary["states"].items())
         typer.echo(

@@ -15,7 +15,7 @@ from lrsearch.results import Outcome, TrialResult
 from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
-from lrsearch.service.trial_files import Assignment, Report, check_order, storable
+from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
@@ -138,7 +138,7 @@ class ExternalTrial:
         epochs = self._last.epoch if self._last else 0
         if failure is None and self._last is not None:
             return TrialResult(Outcome.COMPLETE, self._last.valid_loss, epochs)
-        return TrialResult(Outcome.FAIL, None, epochs, reason=storable(failure or NOTHING_REPORTED))
+        return TrialResult(Outcome.FAIL, None, epochs, reason=failure or NOTHING_REPORTED)
 
     def _described(self, what: str) -> str:
         if self._last is None:

@@ -46,19 +46,17 @@ class History:
             plan: of the study.
             running: this worker's own trials, whose losses it knows better.
         """
-        news, changed, self._running = [], [], {}
-        for slot in self._slots.begun():
-            if slot.trial in self._attempts:
-                continue
-            if slot.trial not in running:
-                changed.append(slot.trial)
+        begun = [slot for slot in self._slots.begun() if slot.trial not in self._attempts]
+        changed = [slot.trial for slot in begun if slot.trial not in running]
+        if changed:  # read before anything is remembered: the database may go away in between
+            self._read_losses(changed)
+        news, self._running = [], {}
+        for slot in begun:
             if slot.result is None:
                 self._running[slot.trial] = Attempt(slot.slot, dict(slot.point), None)
             else:
                 news.append(plan.ended(slot.trial, slot.point, slot.result))
                 self.add(slot.slot, slot.point, news[-1])
-        if changed:
-            self._read_losses(changed)
         return news
 
     def restart(self, trial: int) -> None:

@@ -1,31 +1,50 @@
-"""Keeps a worker's leases alive while it trains."""
+"""Keeps a worker's leases alive while it trains, and gives its trials up if it hangs."""
 
+import os
+import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
+from lrsearch.errors import DatabaseLostError
 from lrsearch.results import Claim
+from lrsearch.storage.expiry import expire_leases
+from lrsearch.storage.retry import without_waiting
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.workers import see_worker
+from lrsearch.training.pulse import beats
 
 RENEWALS_PER_LEASE = 3
+LOOKS_PER_STALL = 4
+EXIT_STALLED = 70  # "internal software error", as in sysexits.h
+SHOW_CURSOR = "\x1b[?25h"  # a progress display that is cut off has hidden it
 
 
 class LeaseKeeper:
-    """A thread that renews the leases of the claims that a worker holds.
+    """A thread that renews the leases of the claims that a worker holds, as long as its training goes on.
 
     Args:
         slots: the study's budget.
         worker: its name; the database keeps when it was last seen.
+        stall_timeout_s: seconds without a step after which a training hangs: its trials are given up, to be
+            begun again by others.
+        exits: whether the process ends then, with ``EXIT_STALLED``; one that others use for more must not.
     """
 
-    def __init__(self, slots: Slots, worker: str) -> None:
+    def __init__(
+        self, slots: Slots, worker: str, stall_timeout_s: float = float("inf"), *, exits: bool = True
+    ) -> None:
         self._slots, self._worker = slots, worker
+        self._stall_timeout_s, self._exits = stall_timeout_s, exits
         self._claims: tuple[Claim, ...] = ()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lrsearch-leases", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="lrsearch-leases", daemon=True)
+        self._trains = False
+        self._last_step = (beats(), time.monotonic())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,12 +61,52 @@ class LeaseKeeper:
         with self._lock:
             self._claims = tuple(claims)
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Say that steps are to follow one another while the context lasts."""
+        self._last_step = (beats(), time.monotonic())
+        self._trains = True
+        try:
+            yield
+        finally:
+            self._trains = False
+
+    def _keep(self) -> None:
+        renewal_s = self._slots.lease_s / RENEWALS_PER_LEASE
+        look_s = min(renewal_s, self._stall_timeout_s / LOOKS_PER_STALL)
+        next_renewal = time.monotonic() + renewal_s
+        while not self._ended.wait(look_s):
+            if self._stalls():
+                self._give_up()
+            if time.monotonic() >= next_renewal:
+                next_renewal = time.monotonic() + renewal_s
+                with suppress(Exception):  # the loop's own next write meets the error and reports it
+                    self._renew()
+
     def _renew(self) -> None:
-        while not self._ended.wait(self._slots.lease_s / RENEWALS_PER_LEASE):
-            with self._lock:
-                claims = self._claims
-            try:
-                self._slots.renew(claims)
-                see_worker(self._slots.database, self._worker)
-            except Exception:  # renewal goes on; the loop's own next write meets the error and reports it
-                continue
+        with self._lock:
+            claims = self._claims
+        self._slots.renew(claims)
+        see_worker(self._slots.database, self._worker)
+
+    def _stalls(self) -> bool:
+        steps, since = self._last_step
+        if not self._trains or beats() != steps:
+            self._last_step = (beats(), time.monotonic())
+            return False
+        return time.monotonic() - since > self._stall_timeout_s
+
+    def _give_up(self) -> None:
+        self._last_step = (beats(), time.monotonic())
+        with suppress(DatabaseLostError), without_waiting():  # else its leases run out by themselves
+            expire_leases(self._slots.database, self._slots.study_uuid, self._worker)
+        if not self._exits:
+            return
+        cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
+        sys.stderr.write(
+            f"{cursor}\nError: no step of the training has finished for {self._stall_timeout_s:g} s "
+            f"(run.stall_timeout_s). Worker {self._worker} gives up its trials, which others begin again, "
+            "and exits. A step that takes longer needs a larger run.stall_timeout_s.\n"
+        )
+        sys.stderr.flush()
+        os._exit(EXIT_STALLED)

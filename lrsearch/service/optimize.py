@@ -38,6 +38,8 @@ def prepare(
     open_study: Callable[[], OpenStudy],
     workers: int = 1,
     lease_s: float = LEASE_S,
+    *,
+    exits_if_stalled: bool = True,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -49,6 +51,7 @@ def prepare(
         open_study: creates or opens the study.
         workers: processes that train the study together.
         lease_s: how long this worker's claims last without being renewed, in seconds.
+        exits_if_stalled: whether this process ends if its training hangs.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
@@ -60,7 +63,7 @@ def prepare(
     study = open_study()
     _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
-    return Search(database, study, trainer.array, trainer.lanes, lease_s)
+    return Search(database, study, trainer.array, trainer.lanes, lease_s, exits_if_stalled=exits_if_stalled)
 
 
 def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:

@@ -18,6 +18,7 @@ class StopReason(Enum):
     NO_GAIN = "the last trials brought no gain"
     FAILURES = "trials keep failing"
     LIMIT = "this worker has run its number of trials"
+    DRAINED = "this worker begins no more trials here"
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class RayEngine:
                     deadline = time.monotonic() + GRACE_S
                 else:
                     self._stop(running)
-        if stopped is None and standing.is_spent:
+        if stopped is None and standing.is_spent():
             stopped = StopReason.BUDGET
         if stopped is None and not reasons:
             raise self._nobody_left()
@@ -302,7 +302,7 @@ class RayEngine:
             return StopReason.INTERRUPTED
         if timeout_s is not None and standing.elapsed_s >= timeout_s:
             return StopReason.TIMEOUT
-        return StopReason.BUDGET if standing.is_spent else None
+        return StopReason.BUDGET if standing.is_spent() else None
 
     def _nobody_left(self) -> LrsearchError:
         reasons = "\n".join(dict.fromkeys(each.error for each in self._errors if each.error))

@@ -7,19 +7,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import StudyConflictError
-from lrsearch.results import EpochResult, LaneFailure, Outcome, TrialResult, in_one_line
+from lrsearch.results import EpochResult, LaneFailure, Outcome, TrialResult, in_one_line, trimmed_traceback
 from lrsearch.schedules import Hyperparameters, Schedule
+from lrsearch.service.history import History
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy
-from lrsearch.service.worker import HeldTrial, Worker
+from lrsearch.service.worker import WAIT_S, HeldTrial, Worker
 from lrsearch.storage.database import Database
-from lrsearch.storage.epochs import curves, record_epochs
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.studies import STEPS_ATTRIBUTE
 from lrsearch.training.array import TrialArray
 
-WAIT_S = 0.5
 LOSS_ATTRIBUTE = "lrsearch:untrained_loss"  # of Optuna's study
 SAME_LOSS = 1e-3  # relative: devices round differently, another model or other data differ by more
 
@@ -46,6 +45,8 @@ class Search:
         lease_s: how long this worker's claims last without being renewed, in seconds.
         asks_ahead: whether the points that follow are asked for while the array trains, in a thread of its
             own; None does so if it trains elsewhere than on the CPU, which asking would take time from.
+        exits_if_stalled: whether the process ends if no step finishes for ``run.stall_timeout_s``; its trials
+            are given up in any case.
 
     Raises:
         StudyConflictError: if the task has changed since the study began.
@@ -60,11 +61,14 @@ class Search:
         lease_s: float = LEASE_S,
         *,
         asks_ahead: bool | None = None,
+        exits_if_stalled: bool = True,
     ) -> None:
         self.study = study
-        self._worker = Worker(database, study, array.device, lease_s)
-        self._slots, self._history = self._worker.slots, self._worker.history
-        self._database, self._array, self._lane_count = database, array, lanes
+        patience_s = study.spec.run.storage_patience_s
+        self._worker = Worker(
+            database, study, array.device, lease_s, patience_s=patience_s, exits_if_stalled=exits_if_stalled
+        )
+        self._array, self._lane_count = array, lanes
         self._trained: dict[_Key, EndedTrial] = {}
         self._remember(self._history.ended)
         self._check_same_task()
@@ -73,19 +77,32 @@ class Search:
         self._asks_ahead = not array.device.startswith("cpu") if asks_ahead is None else asks_ahead
         self._asked: list[HeldTrial] = []  # ahead: for lanes that become free
 
-    def run(self, stop_requested: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+    def run(
+        self,
+        stop_requested: Callable[[], bool] = lambda: False,
+        drain_requested: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress]:
         """Train until the budget is used up, and yield where the study stands.
 
         A value comes after every epoch, and whenever trials have begun. Slots of trials that still run when
-        it stops are released: they keep their points, and the next run restarts them.
+        it stops are released: they keep their points, and the next run restarts them. While the database
+        does not answer, the lanes are trained on, and what they learn is stored when it is back.
 
         Args:
             stop_requested: asked after every epoch; true ends the run.
+            drain_requested: asked after every epoch; once true, no more trials begin, and the run ends with
+                the last of those that are running.
+
+        Raises:
+            DatabaseLostError: the database has not answered for longer than the study's patience.
         """
         with self._worker, ThreadPoolExecutor(1, "lrsearch-training") as thread:
             while (reason := self._reason_to_stop(stop_requested)) is None:
+                if drain_requested() and not self._lanes:
+                    reason = StopReason.DRAINED
+                    break
                 before = len(self._lanes)
-                news = self._fill_lanes()
+                news = [] if drain_requested() else self._fill_lanes()
                 if news or len(self._lanes) > before:
                     yield self._progress(news)
                 if self._lanes:
@@ -126,6 +143,10 @@ class Search:
     def _plan(self) -> Plan:
         return self._worker.plan
 
+    @property
+    def _history(self) -> History:
+        return self._worker.history
+
     def _reason_to_stop(self, stop_requested: Callable[[], bool]) -> StopReason | None:
         reason = self._worker.reason_to_stop(stop_requested, busy=bool(self._lanes))
         if reason is StopReason.BUDGET:
@@ -133,6 +154,7 @@ class Search:
         return reason
 
     def _catch_up(self) -> None:
+        self._give_up_lost(self._worker.write())
         self._remember(self._worker.catch_up(running=self._lanes))
 
     def _remember(self, ended: Iterable[EndedTrial]) -> None:
@@ -182,7 +204,8 @@ class Search:
         try:
             self._array.start(lane.shown.number, lane.shown.hyperparameters)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
-            return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error))
+            where = trimmed_traceback(error)
+            return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error), traceback=where)
         self._lanes[lane.shown.number] = lane
         return None
 
@@ -212,14 +235,16 @@ class Search:
     def _run_epoch(self, thread: Executor) -> list[EpochResult | LaneFailure]:
         """Train all lanes for an epoch, and meanwhile ask for the trials that follow those sure to end."""
         if not self._asks_ahead:
-            return self._array.run_epoch()
+            with self._worker.keeper.training():
+                return self._array.run_epoch()
         epoch = thread.submit(self._array.run_epoch)
         ending = sum(lane.shown.epoch + 1 >= self._plan.epochs for lane in self._lanes.values())
         free = self._lane_count - len(self._lanes)
         try:
             self._asked += self._ask(ending + free - len(self._asked))
         finally:
-            wait([epoch])
+            with self._worker.keeper.training():
+                wait([epoch])
         return epoch.result()
 
     def _record_epochs(self, results: list[EpochResult], diverged: set[int]) -> None:
@@ -231,9 +256,11 @@ class Search:
             lane = self._lanes[result.trial]
             shown = replace(lane.shown, epoch=result.epoch, valid_loss=result.valid_loss)
             self._lanes[result.trial] = replace(lane, shown=shown)
-            reports.append((lane.held.claim, result, value))
-        lost = record_epochs(self._slots, reports)
-        slots = {claim.slot for claim in lost}
+            reports.append((lane.held, result, value))
+        self._give_up_lost(self._worker.record(reports))
+
+    def _give_up_lost(self, slots: set[int]) -> None:
+        """Drop the trials in slots that another worker has by now."""
         for trial in [number for number, lane in self._lanes.items() if lane.held.claim.slot in slots]:
             self._give_up(trial)
 
@@ -283,14 +310,18 @@ class Search:
         """Give trials the curves and the results of others with the same learning rates."""
         reports, endings = [], []
         for lane, ended in repeats:
-            for epoch in curves(self._database, self.study.record.uuid, ended.number):
+            curve = self._worker.curve(ended.number)
+            if curve is None:  # the database does not answer
+                self._worker.release([lane.held.claim])
+                continue
+            for epoch in curve:
                 last = epoch.epoch == ended.result.epochs
                 value = math.inf if ended.result.diverged and last else epoch.valid_loss
                 self._history.enter(lane.shown.number, epoch.epoch, value)
-                reports.append((lane.held.claim, replace(epoch, trial=lane.shown.number), value))
+                reports.append((lane.held, replace(epoch, trial=lane.shown.number), value))
             reason = ended.result.reason or f"same learning rates as trial {ended.number}"
             endings.append((lane, replace(ended.result, reason=reason)))
-        record_epochs(self._slots, reports)
+        self._give_up_lost(self._worker.record(reports))
         return list(self._end(endings).values())
 
     def _end(self, endings: Sequence[tuple[_Lane, TrialResult]]) -> dict[int, EndedTrial]:
@@ -310,4 +341,5 @@ def _ending(result: EpochResult, epochs: int, diverged: bool, pruned: bool) -> T
 
 
 def _failed(failure: LaneFailure) -> TrialResult:
-    return TrialResult(Outcome.FAIL, None, failure.epoch - 1, reason=failure.reason)
+    epochs = failure.epoch - 1
+    return TrialResult(Outcome.FAIL, None, epochs, reason=failure.reason, traceback=failure.traceback)

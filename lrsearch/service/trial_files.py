@@ -22,7 +22,7 @@ from typing import Any, Self, SupportsIndex
 
 from lrsearch.code import is_reference, load
 from lrsearch.errors import InputError
-from lrsearch.results import EpochResult
+from lrsearch.results import EpochResult, storable
 from lrsearch.schedules import Hyperparameters
 from lrsearch.schedules.own import check_same_parameters, register
 from lrsearch.spec import optimizer_named
@@ -202,11 +202,6 @@ def read_line(number: int, line: str) -> dict[str, Any]:
             f'{{"epoch": 1, "valid_loss": 0.5}}, but got {line.strip()[:LONGEST_SHOWN]!r}'
         )
     return content
-
-
-def storable(text: str) -> str:
-    """Return a text without what databases refuse: halves of characters, and the character 0."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def ask_to_stop(report_file: Path) -> None:

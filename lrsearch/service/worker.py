@@ -11,21 +11,26 @@ from uuid import uuid4
 
 import optuna
 
+from lrsearch.errors import DatabaseLostError
 from lrsearch.parameters import Point, Scalar
-from lrsearch.results import Claim, TrialResult
+from lrsearch.results import Claim, EpochResult, TrialResult
 from lrsearch.search.samplers import SLOT_ATTRIBUTE, Turn, proposing_sampler
 from lrsearch.search.space import distributions
 from lrsearch.service.history import History
 from lrsearch.service.leases import LeaseKeeper
+from lrsearch.service.ledger import Ledger
+from lrsearch.service.outage import Outage
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy, stored_spec
 from lrsearch.storage.database import Database
-from lrsearch.storage.epochs import forget_epochs
+from lrsearch.storage.epochs import curves, forget_epochs
 from lrsearch.storage.optuna_tables import NewTrial
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
 from lrsearch.storage.workers import register_worker
+
+WAIT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,20 @@ class Worker:
         study: the study, opened.
         device: what it trains on, for people.
         lease_s: how long its claims last without being renewed, in seconds.
+        patience_s: how long it goes on without the database, in seconds; None where every call waits for it.
+        exits_if_stalled: whether the process ends if its training hangs.
     """
 
-    def __init__(self, database: Database, study: OpenStudy, device: str, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        study: OpenStudy,
+        device: str,
+        lease_s: float = LEASE_S,
+        *,
+        patience_s: float | None = None,
+        exits_if_stalled: bool = True,
+    ) -> None:
         self.database, self.study = database, study
         self.slots = Slots(database, study.record.uuid, lease_s)
         self.plan = Plan.of(study.spec)
@@ -76,24 +92,35 @@ class Worker:
         host, pid = socket.gethostname(), os.getpid()
         self._name = f"{host}:{pid}:{uuid4().hex[:8]}"
         register_worker(database, study.record.uuid, self._name, host, pid, device)
-        self._keeper = LeaseKeeper(self.slots, self._name)
+        stall_timeout_s = study.spec.run.stall_timeout_s
+        self.keeper = LeaseKeeper(self.slots, self._name, stall_timeout_s, exits=exits_if_stalled)
+        self._outage = Outage(database.address, patience_s)
+        if patience_s is None:
+            database.wait_for(study.spec.run.storage_patience_s)
+        self._ledger = Ledger(self.slots, self._outage)
         self._held: dict[int, Claim] = {}  # by slot
+        self._unconfirmed: set[int] = set()  # slots of trials whose end is not written yet
         self._started = time.monotonic()
         self._ended_before = len(self.history.ended)
 
     def __enter__(self) -> Self:
         self._started, self._ended_before = time.monotonic(), len(self.history.ended)
-        self._keeper.__enter__()
+        self.keeper.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.release(list(self._held.values()))
+            if isinstance(error, DatabaseLostError):
+                return  # its leases run out by themselves
+            self.release([claim for claim in self._held.values() if not self._ledger.holds(claim)])
+            while self._ledger.pending:
+                time.sleep(WAIT_S)
+                self.write()
             self.settle()
         finally:
-            self._keeper.__exit__(kind, error, trace)
+            self.keeper.__exit__(kind, error, trace)
 
     @property
     def held(self) -> int:
@@ -116,7 +143,7 @@ class Worker:
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
-        counts = self.slots.counts() if not busy else None
+        counts = self._outage.attempt(self.slots.counts, None) if not busy else None
         return StopReason.BUDGET if counts is not None and counts.free + counts.leased == 0 else None
 
     def catch_up(self, running: Collection[int]) -> list[EndedTrial]:
@@ -125,6 +152,9 @@ class Worker:
         Args:
             running: this worker's own trials, whose losses it knows better.
         """
+        return self._outage.attempt(lambda: self._caught_up(running), [])
+
+    def _caught_up(self, running: Collection[int]) -> list[EndedTrial]:
         stored = study_spec(self.database, self.study.record.uuid)
         if stored != self._stored:
             spec = stored_spec(replace(self.study.record, spec=stored))
@@ -145,27 +175,43 @@ class Worker:
 
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` slots, and keep their leases alive."""
-        claims = self.slots.claim(self._name, limit)
+        none: list[Claim] = []
+        claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit), none)
         self._held |= {claim.slot: claim for claim in claims}
-        self._keeper.hold(self._held.values())
+        self.keeper.hold(self._held.values())
         return claims
 
     def let_go(self, claims: Iterable[Claim]) -> None:
         """Renew the leases of claims no more: they have ended, or were lost."""
         for claim in claims:
             self._held.pop(claim.slot, None)
-        self._keeper.hold(self._held.values())
+        self.keeper.hold(self._held.values())
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Give slots back: their trials keep their points for the next holder."""
         released = list(claims)
-        self.let_go(released)
         if released:
-            self.slots.release(released)
+            self._ledger.release(released)
+            self.write()
 
     def settle(self) -> None:
         """Tell Optuna all results that it does not know."""
-        self.slots.settle()
+        self._outage.attempt(self.slots.settle, None)
+
+    def write(self) -> set[int]:
+        """Write what the database does not know yet, if it answers; return the slots that were lost.
+
+        Raises:
+            DatabaseLostError: it has not answered for longer than is waited.
+        """
+        written = self._ledger.write()
+        self.let_go((*written.closed, *written.lost))
+        lost = {claim.slot for claim in written.lost}
+        if lost & self._unconfirmed:  # others go on with trials that had ended here
+            self.history = self._outage.attempt(lambda: History(self.slots, self.plan), self.history)
+        if not self._ledger.pending:
+            self._unconfirmed.clear()
+        return lost
 
     # Trials
 
@@ -174,22 +220,45 @@ class Worker:
 
         The points of new trials are proposed together. Claims that were lost meanwhile have no trial.
         """
-        again = [claim for claim in claims if claim.trial is not None and claim.point is not None]
-        new = [claim for claim in claims if claim.trial is None or claim.point is None]
-        held = sorted((*self._restarted(again), *self._asked(new)), key=lambda trial: trial.claim.slot)
+        held = self._outage.attempt(lambda: self._begun(claims), None)
+        if held is None:  # they are claimed anew: the database may or may not have their trials
+            self.release(claims)
+            return []
         begun = {trial.claim.slot for trial in held}
         self.let_go(claim for claim in claims if claim.slot not in begun)
         return held
 
+    def _begun(self, claims: Sequence[Claim]) -> list[HeldTrial]:
+        again = [claim for claim in claims if claim.trial is not None and claim.point is not None]
+        new = [claim for claim in claims if claim.trial is None or claim.point is None]
+        return sorted((*self._restarted(again), *self._asked(new)), key=lambda trial: trial.claim.slot)
+
+    def record(self, epochs: Sequence[tuple[HeldTrial, EpochResult, float]]) -> set[int]:
+        """Store epochs of trials that it holds, and return the slots that were lost.
+
+        Args:
+            epochs: each with its trial, and the value that Optuna gets to see: the validation loss, or
+                ``inf`` if it diverged.
+        """
+        self._ledger.enter((held.claim, epoch, value) for held, epoch, value in epochs)
+        return self.write()
+
+    def curve(self, trial: int) -> list[EpochResult] | None:
+        """Return all epochs of a trial; None while the database does not answer."""
+        uuid = self.study.record.uuid
+        return self._outage.attempt(lambda: curves(self.database, uuid, trial), None)
+
     def end(self, endings: Sequence[tuple[HeldTrial, TrialResult]]) -> dict[int, EndedTrial]:
         """Store how trials ended, and return them by number; those whose lease was lost are absent."""
-        lost = {claim.slot for claim in self.slots.finish([(held.claim, result) for held, result in endings])}
-        self.let_go(held.claim for held, _result in endings)
+        self._ledger.end((held.claim, result) for held, result in endings)
+        lost = self.write()
         ended = {}
         for held, result in endings:
             if held.claim.slot not in lost:
                 ended[held.number] = held.ended(result)
                 self.history.add(held.claim.slot, held.searched, ended[held.number])
+        if self._ledger.pending:
+            self._unconfirmed |= {held.claim.slot for held, _result in endings}
         return ended
 
     def progress(self, running: Sequence[RunningTrial], news: Sequence[EndedTrial] = ()) -> Progress:
@@ -211,6 +280,7 @@ class Worker:
             best=self.history.best,
             last_failure=self.history.last_failure,
             news=tuple(news),
+            notes=self._outage.take_notes(),
             elapsed_s=elapsed_s,
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,

@@ -79,6 +79,10 @@ class Database:
         """
         return self.optuna_storage.read(query)
 
+    def wait_for(self, seconds: float) -> None:
+        """Let every later call be repeated for at least so long while the database does not answer."""
+        self.optuna_storage.retry_s = max(self.optuna_storage.retry_s, seconds)
+
     def initialisation_lock(self) -> AbstractContextManager[None]:
         """Keep every other process from creating or upgrading tables or studies, while the context lasts."""
         return initialisation_lock(self.address)

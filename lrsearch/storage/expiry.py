@@ -3,9 +3,8 @@
 import sqlalchemy as sa
 
 from lrsearch.storage.database import Database
+from lrsearch.storage.leases import KNOWN_DEAD
 from lrsearch.storage.tables import FREE, LEASED, SlotRow
-
-_LONG_AGO = 0.0  # unix seconds
 
 
 def expire_leases(database: Database, study_uuid: str, worker: str) -> int:
@@ -19,7 +18,7 @@ def expire_leases(database: Database, study_uuid: str, worker: str) -> int:
     Returns:
         The number of slots that it held.
     """
-    return _change(database, study_uuid, worker, lease_until=_LONG_AGO)
+    return _change(database, study_uuid, worker, lease_until=KNOWN_DEAD)
 
 
 def release_slots(database: Database, study_uuid: str, worker: str) -> int:

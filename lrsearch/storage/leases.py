@@ -14,6 +14,9 @@ from lrsearch.results import Claim, Outcome
 from lrsearch.storage.tables import FREE, LEASED, TOLD, EpochValueRow, SlotRow
 from lrsearch.storage.upsert import insert_missing
 
+KNOWN_DEAD = 0.0
+"""End of the lease of a worker that is known to be dead, in unix seconds."""
+
 
 def insert_free_slots(
     connection: sa.Connection,
@@ -48,9 +51,14 @@ def free() -> sa.ColumnElement[bool]:
     return SlotRow.state == FREE
 
 
-def expired(now: float) -> sa.ColumnElement[bool]:
-    """Return the condition for a slot whose lease has run out."""
-    return sa.and_(SlotRow.state == LEASED, SlotRow.lease_until < now)
+def expired(before: float) -> sa.ColumnElement[bool]:
+    """Return the condition for a slot whose lease has run out.
+
+    Args:
+        before: leases that end by this time, in unix seconds; ``KNOWN_DEAD`` for those of workers that are
+            known to be dead alone.
+    """
+    return sa.and_(SlotRow.state == LEASED, SlotRow.lease_until <= before)
 
 
 def lease(available: sa.ColumnElement[bool], worker: str, limit: int, lease_until: float) -> sa.Executable:
@@ -112,8 +120,14 @@ def change_each(connection: sa.Connection, study_uuid: str, changes: Iterable[Ma
     connection.execute(change, rows)
 
 
-def end_deadly_slots(among: sa.ColumnElement[bool], now: float, max_retries: int) -> sa.Executable:
-    """End as FAIL the slots, among those of a condition, whose lease has run out once too often."""
+def end_deadly_slots(dead: sa.ColumnElement[bool], now: float, max_retries: int) -> sa.Executable:
+    """End as FAIL the slots on which a worker has died once too often.
+
+    Args:
+        dead: the condition for a slot whose worker is dead, its study included.
+        now: in unix seconds.
+        max_retries: how many workers may die on a slot before.
+    """
     epochs = (
         sa.select(sa.func.coalesce(sa.func.max(EpochValueRow.epoch), 0))
         .where(EpochValueRow.study_uuid == SlotRow.study_uuid, EpochValueRow.trial == SlotRow.trial)
@@ -121,11 +135,7 @@ def end_deadly_slots(among: sa.ColumnElement[bool], now: float, max_retries: int
     )
     return (
         sa.update(SlotRow)
-        .where(
-            among,
-            expired(now),
-            SlotRow.deaths >= max_retries,
-        )
+        .where(dead, SlotRow.deaths >= max_retries)
         .values(
             state=TOLD,
             attempt=SlotRow.attempt + 1,

@@ -1,12 +1,13 @@
 """Which database errors pass by themselves, and how long they are waited for."""
 
-import random
+import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import stamina
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
@@ -15,11 +16,17 @@ from lrsearch.storage.address import StorageAddress
 
 Result = TypeVar("Result")
 
+_STORAGE_ERRORS = (StorageInternalError, exc.SQLAlchemyError)
+
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
+JITTER_S = 0.5  # keeps the workers that lost one server from coming back to it all at once
 
-# Whether this thread is already inside a call that retries: only the outermost one does.
+# Whether this thread is already inside a call that retries (only the outermost one does), or must not wait.
 _thread = threading.local()
+
+# What is retried is worth a line in a log that somebody keeps, but none on the user's terminal.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 def with_retries(
@@ -54,22 +61,50 @@ def _repeat(
     retry_s: float,
     passes: Callable[[BaseException], bool],
 ) -> Result:
-    deadline = time.monotonic() + retry_s
-    delay_s = FIRST_DELAY_S
-    while True:
-        try:
+    try:
+        return call()
+    except _STORAGE_ERRORS as error:
+        if not passes(error):
+            raise
+    waits = not getattr(_thread, "waits_not", False)
+    try:
+        # Once more at once, for a pool hands out each of its lost connections once.
+        return _with_delays(call, retry_s if waits else 0.0, passes)
+    except _STORAGE_ERRORS as error:
+        if not passes(error):
+            raise
+        raise DatabaseLostError(
+            f"{address} has not answered for {retry_s:g} s: {in_few_words(error, address)}. "
+            "Nothing that was stored is lost: run the same command again once it is back."
+        ) from error
+
+
+def _with_delays(
+    call: Callable[[], Result], retry_s: float, passes: Callable[[BaseException], bool]
+) -> Result:
+    attempts = stamina.retry_context(
+        on=lambda error: isinstance(error, _STORAGE_ERRORS) and passes(error),
+        attempts=None if retry_s else 1,
+        timeout=retry_s or None,
+        wait_initial=FIRST_DELAY_S,
+        wait_max=LONGEST_DELAY_S,
+        wait_jitter=min(JITTER_S, LONGEST_DELAY_S),
+    )
+    for attempt in attempts:
+        with attempt:
             return call()
-        except (StorageInternalError, exc.SQLAlchemyError) as error:
-            if not passes(error):
-                raise
-            if time.monotonic() + delay_s > deadline:
-                raise DatabaseLostError(
-                    f"{address} has not answered for {retry_s:g} s: {in_few_words(error, address)}. "
-                    "Nothing that was stored is lost: run the same command again once it is back."
-                ) from error
-        # Jitter keeps the workers that lost one server from coming back to it all at once.
-        time.sleep(delay_s * random.uniform(0.5, 1.0))
-        delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Let this thread's calls fail at once where the database is locked or unreachable."""
+    before = getattr(_thread, "waits_not", False)
+    _thread.waits_not = True
+    try:
+        yield
+    finally:
+        _thread.waits_not = before
 
 
 def is_transient(error: BaseException) -> bool:

@@ -25,6 +25,6 @@ def tell(connection: sa.Connection, ids: TrialIds, results: Mapping[int, TrialRe
 
 def trial_end(trial_id: int, result: TrialResult) -> TrialEnd:
     """Return a result in Optuna's terms."""
-    attributes = {"diverged": result.diverged, "reason": result.reason}
+    attributes = {"diverged": result.diverged, "reason": result.reason, "traceback": result.traceback}
     given = {name: value for name, value in attributes.items() if value}
     return TrialEnd(trial_id, TrialState[result.outcome.value], result.value, given)

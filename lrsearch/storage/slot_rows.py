@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lrsearch.results import Claim, Outcome, TrialResult
+from lrsearch.results import Claim, Outcome, TrialResult, storable
 from lrsearch.storage.tables import TOLD
 
 
@@ -113,6 +113,6 @@ def columns_of(result: TrialResult) -> dict[str, Any]:
         "value": result.value,
         "epochs": result.epochs,
         "diverged": result.diverged,
-        "reason": result.reason,
-        "traceback": result.traceback,
+        "reason": result.reason and storable(result.reason),
+        "traceback": result.traceback and storable(result.traceback),
     }

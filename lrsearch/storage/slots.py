@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from lrsearch.results import Claim, Outcome, TrialResult
 from lrsearch.storage import clock, leases, public_trials
+from lrsearch.storage.contact import Contact
 from lrsearch.storage.database import Database
 from lrsearch.storage.optuna_tables import NewTrial, TrialIds, insert_trials, running_before
 from lrsearch.storage.settling import tell
@@ -40,6 +41,10 @@ class Slots:
     that stops renewing its lease loses the slot to the next one, which continues the same trial. Every write
     names the claim's attempt, so a worker that comes back late changes nothing.
 
+    Leases that have run out are taken only after this process has been in touch with the database for a whole
+    lease: after an outage, all others had the time to renew theirs. Those of workers that are known to be
+    dead are taken at once.
+
     Args:
         database: the database.
         study_uuid: our key of the study.
@@ -56,6 +61,7 @@ class Slots:
         self.lease_s = lease_s
         self.max_retries = max_retries
         self.trial_ids = TrialIds(study_uuid)
+        self.contact = Contact(lease_s)
         self._first_open = 0  # the slots below it are done for good, and are not looked at again
         self._looked_for_unheld_s = -math.inf
 
@@ -75,10 +81,10 @@ class Slots:
         """
 
         def write(connection: sa.Connection) -> list[Claim]:
-            now = clock.unix_seconds(connection)
+            now = self._now(connection)
             connection.execute(self._end_deadly_slots(now))
             rows: list[sa.Row[Any]] = []
-            for available in (leases.free(), leases.expired(now)):
+            for available in (leases.free(), self._dead(now)):
                 slots = sa.and_(*self._open, available)
                 lease = leases.lease(slots, worker, limit - len(rows), now + self.lease_s)
                 rows += connection.execute(lease).all() if len(rows) < limit else ()
@@ -129,7 +135,7 @@ class Slots:
         Returns:
             The trial number in each slot that is still held, by slot and attempt.
         """
-        lease_until = clock.unix_seconds(connection) + self.lease_s
+        lease_until = self._now(connection) + self.lease_s
         renewal = leases.change_held(self.study_uuid, claims, lease_until=lease_until)
         rows = connection.execute(renewal).all()
         return {(row.slot, row.attempt): row.trial for row in rows}
@@ -238,8 +244,16 @@ class Slots:
     def _open(self) -> tuple[sa.ColumnElement[bool], ...]:
         return SlotRow.study_uuid == self.study_uuid, SlotRow.slot >= self._first_open
 
+    def _now(self, connection: sa.Connection) -> float:
+        now = clock.unix_seconds(connection)
+        self.contact.heard(now)
+        return now
+
+    def _dead(self, now: float) -> sa.ColumnElement[bool]:
+        return leases.expired(now if self.contact.lasts_a_lease else leases.KNOWN_DEAD)
+
     def _end_deadly_slots(self, now: float) -> sa.Executable:
-        return leases.end_deadly_slots(sa.and_(*self._open), now, self.max_retries)
+        return leases.end_deadly_slots(sa.and_(*self._open, self._dead(now)), now, self.max_retries)
 
     def _begin(
         self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
@@ -269,7 +283,7 @@ class Slots:
 
     def _told(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
         """Return the slots whose results Optuna may not know, those of dead workers included."""
-        connection.execute(self._end_deadly_slots(clock.unix_seconds(connection)))
+        connection.execute(self._end_deadly_slots(self._now(connection)))
         query = sa.select(SlotRow.__table__).where(*self._open, SlotRow.state == TOLD)
         return connection.execute(query).all()
 

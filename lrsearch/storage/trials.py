@@ -40,6 +40,7 @@ def _merged(trial: FrozenTrial, result: TrialResult | None) -> TrialRecord:
         started_at=_isoformat(trial.datetime_start),
         finished_at=_isoformat(trial.datetime_complete),
         reason=attributes.get("reason") if result is None else result.reason,
+        traceback=attributes.get("traceback") if result is None else result.traceback,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError
-from lrsearch.results import EpochResult, LaneFailure, in_one_line
+from lrsearch.results import EpochResult, LaneFailure, in_one_line, trimmed_traceback
 from lrsearch.schedules import Hyperparameters, Schedule, State
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task
@@ -18,6 +18,7 @@ from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, VALIDATION
 from lrsearch.training.devices import threads_for
 from lrsearch.training.groups import parameter_groups, set_lr
 from lrsearch.training.optimizers import build_optimizer
+from lrsearch.training.pulse import beat
 from lrsearch.training.update import check_scalar, precision, update
 
 
@@ -111,7 +112,7 @@ class EagerArray:
                 return self._train_epoch(lane)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
             self.drop([lane.trial])
-            return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error))
+            return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error), trimmed_traceback(error))
 
     def _train_epoch(self, lane: _Lane) -> EpochResult:
         started = time.perf_counter()
@@ -251,6 +252,7 @@ def evaluate(
             for name, value in validation_figures(task, model, batch).items():
                 sums[name] = sums.get(name, 0) + value.cpu().double() * examples
             total += examples
+            beat()
     return {name: float(value / total) for name, value in sums.items()}
 
 

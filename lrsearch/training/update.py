@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError
 from lrsearch.tasks.task import Batch, Task
+from lrsearch.training.pulse import beat
 
 
 def update(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Batch]) -> Tensor:
@@ -28,7 +29,9 @@ def update(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Bat
     Raises:
         TaskError: if the loss is not a scalar with a gradient.
     """
-    return optimizer.step(partial(backward, task, model, optimizer, batches))  # type: ignore[arg-type,return-value]  # torch types say float, and torch returns what the closure does
+    loss = optimizer.step(partial(backward, task, model, optimizer, batches))  # type: ignore[arg-type]  # torch types say float
+    beat()
+    return loss  # type: ignore[return-value]  # torch returns what the closure does
 
 
 def backward(task: Task, model: nn.Module, optimizer: Optimizer, batches: list[Batch]) -> Tensor:

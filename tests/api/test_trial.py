@@ -161,6 +161,7 @@ def test_an_exception_fails_the_trial_and_goes_on(study, records):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_block_gives_its_trial_back(study, records, error):
     """The next block begins the same trial anew, with the same point."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     file = study(trials=1)
     with pytest.raises(error), trial(file) as first:
         sys.exit() if error is SystemExit else signal.raise_signal(signal.SIGINT)

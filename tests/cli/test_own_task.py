@@ -1,5 +1,6 @@
 """A task of the user's own on the command line: found, trusted only when named, explained when wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,18 @@ task = lrsearch.Task.from_tensors(
 @lrsearch.schedule(power=lrsearch.Range(0.5, 2.0))
 def falling(progress, power):
     return (1 - progress) ** power
+"""
+
+BREAKS = """
+calls = []
+def loss(outputs, targets):
+    calls.append(1)
+    if len(calls) > 60:
+        raise ValueError("the cable is out")
+    return torch.nn.functional.mse_loss(outputs, targets)
+task = lrsearch.Task.from_tensors(
+    lambda: torch.nn.Linear(3, 1), (x[:160], y[:160]), (x[160:], y[160:]), loss=loss, epochs=3
+)
 """
 
 
@@ -179,3 +192,16 @@ def test_a_schedule_that_has_changed_since_its_study_was_stored_is_told(change, 
     monkeypatch.setattr("lrsearch.schedules.kinds._registered", {})
     for command in ("show", "best", "trials"):
         assert "changing.py:fade" in succeed(command, "own").out
+
+
+def test_a_failed_trial_is_shown_with_its_traceback():
+    """The exception, its message, and the user's own line that raised it."""
+    Path("net.py").write_text(GOOD + BREAKS)
+    outcome = lrsearch("optimize", "--task", "net.py:task", "--name", "s", "--workers", "1")
+    assert outcome.code == 3
+    trials = json.loads(succeed("trials", "s", "--format", "json").out)
+    failed = next(trial["number"] for trial in trials if trial["state"] == "FAIL")
+    shown = succeed("show", "s", "--trial", str(failed)).out
+    assert f"Trial {failed}: FAIL" in shown
+    assert 'raise ValueError("the cable is out")' in shown
+    assert "unknown trial '99'" in refused("show", "s", "--trial", "99")

@@ -208,11 +208,13 @@ def test_a_killed_scripts_trial_is_continued(database):
     killed = worker_of(database, spec, lease_s=0.3)
     dead = next_trial(killed)
     dead.report(Report(1, 0.5))
-    with worker_of(database, spec) as worker:
+    with worker_of(database, spec, lease_s=0.6) as worker:
         train(next_trial(worker))
         assert "1 of them run elsewhere" in str(budget_spent(worker))
-        time.sleep(0.4)
-        again = next_trial(worker)
+        deadline = time.monotonic() + 10
+        while (again := next_trial(worker)) is None:  # until it has been in touch for a whole lease
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         assert again.assignment == dead.assignment
         train(again)
     assert [record.epochs for record in records_of(database, spec)] == [EPOCHS, EPOCHS]

@@ -146,7 +146,7 @@ def test_a_dead_workers_trial_is_continued(any_database):
     """When a worker dies without a word, its slot is free again as soon as its lease runs out."""
     spec = make_spec(trials=3)
     dead = search(any_database, spec, FormulaArray(), lease_s=0.5)
-    dead._slots.renew = lambda claims: list(claims)  # as a killed process: it renews no more
+    dead._worker.slots.renew = lambda claims: list(claims)  # as a killed process: it renews no more
     generator = dead.run()
     next(generator)
     [number] = [trial.number for trial in trials_of(any_database) if trial.state.name == "RUNNING"]

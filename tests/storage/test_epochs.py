@@ -100,7 +100,7 @@ def test_a_lost_claim_records_nothing(slots: Slots, study: optuna.Study, claims:
 
 def test_recording_renews_the_leases(slots: Slots, claims: list[Claim]) -> None:
     """A worker that reports its epochs needs no other sign of life."""
-    change = sa.update(SlotRow).values(lease_until=1.0)
+    change = sa.update(SlotRow).values(lease_until=0.0)
     slots.database.transaction(lambda connection: connection.execute(change))
     record_epochs(slots, [(claim, replace(EPOCH, trial=claim.slot), 0.5) for claim in claims])
     assert slots.claim("other", 3) == []

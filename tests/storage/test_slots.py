@@ -66,7 +66,7 @@ def finish(slots: Slots, claim: Claim, result: TrialResult) -> bool:
 def expire(slots: Slots) -> None:
     """Let all leases run out, as if their workers had died long ago."""
     past = sa.update(SlotRow).where(SlotRow.study_uuid == slots.study_uuid, SlotRow.lease_until.is_not(None))
-    slots.database.transaction(lambda connection: connection.execute(past.values(lease_until=1.0)))
+    slots.database.transaction(lambda connection: connection.execute(past.values(lease_until=0.0)))
 
 
 def age(database: Database, number: int) -> None:

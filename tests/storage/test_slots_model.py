@@ -117,7 +117,7 @@ class SlotsMachine(RuleBasedStateMachine):
         leased = sa.update(SlotRow).where(
             SlotRow.state == "leased", SlotRow.study_uuid == self.slots.study_uuid
         )
-        self.database.transaction(lambda connection: connection.execute(leased.values(lease_until=1.0)))
+        self.database.transaction(lambda connection: connection.execute(leased.values(lease_until=0.0)))
         for slot in self.model:
             slot.expired = slot.state == "leased"
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.optimizers import optimizer_named
-from lrsearch.results import EpochResult, LaneFailure, in_one_line
+from lrsearch.results import EpochResult, LaneFailure, in_one_line, trimmed_traceback
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.schedules.formulas import Floats
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import OTHER_RANDOMNESS, VALIDATION, ResidentData, TrainingData, derived_seed
-from lrsearch.training.devices import threads_for
+from lrsearch.training.devices import is_out_of_memory, threads_for
 from lrsearch.training.eager import Models, validate
 from lrsearch.training.fused.device_epoch import DeviceBatches, DeviceSteps
 from lrsearch.training.fused.fitting import Fit, tensors_of, trained_scales
@@ -25,6 +25,7 @@ from lrsearch.training.fused.lane import Lane, neighbours, split
 from lrsearch.training.fused.network import Batches, Shared
 from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
+from lrsearch.training.pulse import beat
 
 _log = logging.getLogger(__name__)
 
@@ -162,16 +163,21 @@ class FusedArray:
         while True:
             try:
                 return self._train_epoch(lrs)
-            except torch.OutOfMemoryError:
-                if not self._halve():
-                    raise
             except Exception as error:
+                if is_out_of_memory(error):
+                    if not self._halve():
+                        raise
+                    self._restore(before)
+                    continue
                 if tried_again:
                     raise
                 tried_again = True
                 _log.info("an epoch is trained once more after %s", in_one_line(error))
-            for stack, values in zip(self._stacks, before, strict=True):
-                stack.restore(values)
+            self._restore(before)
+
+    def _restore(self, copies: Sequence[Mapping[str, Tensor]]) -> None:
+        for stack, values in zip(self._stacks, copies, strict=True):
+            stack.restore(values)
 
     def _halve(self) -> bool:
         """Train half as many lanes at once from now on; return whether there was more than one."""
@@ -227,6 +233,7 @@ class FusedArray:
             with torch.no_grad():
                 optimizer(number, gradient)
                 total.add_(losses)
+            beat()
 
         seed = derived_seed(first.seed, OTHER_RANDOMNESS, first.epoch)
         with fixed_randomness(seed, self._data.device), self._without_gradients():
@@ -286,6 +293,7 @@ class FusedArray:
                 for name, values in self._fit.network.figures(parameters, buffers, batch).items():
                     sums[name] = sums.get(name, 0) + values.double() * examples
                 total += examples
+                beat()
         return {name: (values / total).tolist() for name, values in sums.items()}
 
     def _arrange(self, lanes: list[Lane]) -> None:
@@ -317,4 +325,4 @@ def _result(
 
 
 def _failure(lane: Lane, error: Exception) -> LaneFailure:
-    return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error))
+    return LaneFailure(lane.trial, lane.epoch + 1, in_one_line(error), trimmed_traceback(error))

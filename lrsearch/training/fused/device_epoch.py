@@ -10,6 +10,7 @@ from lrsearch.results import in_one_line
 from lrsearch.tasks.trees import mapped
 from lrsearch.training.data import ResidentData
 from lrsearch.training.fused.network import Batches, Shared, Stacked
+from lrsearch.training.pulse import beat
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class DeviceSteps:
         repeat = step if graph is None else graph.replay
         for _ in range(count - 1):
             repeat()
+            beat()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
         """Return a step as a graph; None, from now on, where it cannot be captured."""

@@ -1,0 +1,203 @@
+"""A database that goes away and comes back: workers train on, nothing is lost, nothing is written twice."""
+
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from lrsearch.errors import DatabaseLostError
+from lrsearch.results import Outcome
+from lrsearch.service.outage import Outage
+from lrsearch.service.search import Search
+from lrsearch.service.studies import open_study, resolved
+from lrsearch.spec import spec_from
+from lrsearch.storage.address import parse_address
+from lrsearch.storage.database import Database
+from lrsearch.storage.epochs import curves
+from lrsearch.storage.slots import Slots
+from tests.service.arrays import FormulaArray
+
+ADDRESS = parse_address("postgresql://user:secret@host/studies")
+EPOCHS = 4
+
+
+def make_spec(trials=4, **changes):
+    """Return a resolved specification of a study of four trials of four epochs."""
+    content = {
+        "name": "s",
+        "task": "digits-mlp",
+        "trials": trials,
+        "epochs": EPOCHS,
+        "sampler": "random",
+        "pruner": "none",
+        "first_trials": False,
+        **changes,
+    }
+    return resolved(spec_from(content, "test"))
+
+
+class Switch:
+    """Cuts a database off and on: while it is off, every statement fails as if the server had gone."""
+
+    def __init__(self, database: Database) -> None:
+        self.off = False
+        self.refused = 0
+        self._database = database
+        storage = database.optuna_storage
+        self._transact, self._engine = storage._transact, storage.engine
+        storage._transact = self._transacted
+        self._connect, storage.engine.connect = storage.engine.connect, self._connected
+
+    def _transacted(self, write):
+        self._check()
+        return self._transact(write)
+
+    def _connected(self):
+        self._check()
+        return self._connect()
+
+    def _check(self) -> None:
+        if self.off:
+            self.refused += 1
+            raise sa.exc.OperationalError("SELECT 1", {}, ConnectionError("connection refused"))
+
+
+def test_without_patience_a_call_waits_by_itself() -> None:
+    """An error is the caller's, as everywhere else."""
+
+    def call() -> int:
+        raise DatabaseLostError("gone")
+
+    with pytest.raises(DatabaseLostError, match="gone"):
+        Outage(ADDRESS, None).attempt(call, 0)
+
+
+def test_an_outage_is_sat_out_and_ends(monkeypatch) -> None:
+    """Meanwhile the other value is returned, and the database is tried more and more rarely."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    outage, calls = Outage(ADDRESS, 100.0), []
+
+    def call() -> str:
+        calls.append(clock[0])
+        if clock[0] < 50:
+            raise DatabaseLostError("gone")
+        return "answer"
+
+    while outage.attempt(call, "") != "answer":
+        assert outage.lasts
+        clock[0] += 0.05
+    assert not outage.lasts
+    assert len(calls) < 20
+    assert calls[-1] < 50 + 11
+
+
+def test_an_outage_beyond_the_patience_is_an_error(monkeypatch) -> None:
+    """It says how long it waited, what that follows from, and that nothing is lost; no password."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    outage = Outage(ADDRESS, 30.0)
+
+    def call() -> str:
+        raise DatabaseLostError("gone")
+
+    def wait_for_ever() -> None:
+        while True:
+            outage.attempt(call, "")
+            clock[0] += 1.0
+
+    with pytest.raises(DatabaseLostError, match=r"storage_patience_s = 30\b") as refusal:
+        wait_for_ever()
+    assert 30 < clock[0] < 45
+    assert "secret" not in str(refusal.value)
+
+
+def test_lanes_are_trained_on_while_the_database_is_gone(database) -> None:
+    """Their epochs and results are stored when it is back: all of them, each once."""
+    switch, spec = Switch(database), make_spec(trials=2)
+    seen = []
+
+    def after_epoch(array):
+        switch.off = array.epochs >= 2
+        seen.append(array.epochs)
+
+    search = Search(database, open_study(database, spec), FormulaArray(after_epoch=after_epoch), 2)
+    run = search.run()
+    for progress in run:
+        if progress.ended_trials == 2 and switch.off:
+            switch.off = False
+            search._array.after_epoch = None
+    uuid = search.study.record.uuid
+    assert seen[-1] == EPOCHS
+    assert switch.refused > 0
+    assert sorted((epoch.trial, epoch.epoch) for epoch in curves(database, uuid)) == [
+        (trial, epoch) for trial in range(2) for epoch in range(1, EPOCHS + 1)
+    ]
+    assert [ended.result.outcome for ended in Slots(database, uuid).results()] == [Outcome.COMPLETE] * 2
+    states = {trial.state.name for trial in database.optuna_storage.get_all_trials(1)}
+    assert states == {"COMPLETE"}
+
+
+@pytest.mark.parametrize("at", range(0, 40, 3))
+def test_an_outage_at_any_moment_costs_nothing(database, at) -> None:
+    """Whatever the worker was doing when the database went away, the budget and the curves are exact."""
+    switch, spec = Switch(database), make_spec(trials=5, sampler="tpe")
+    study = open_study(database, spec)
+    calls = [0]
+    check = switch._check
+
+    def counted() -> None:
+        calls[0] += 1
+        switch.off = at <= calls[0] < at + 4
+        check()
+
+    search = Search(database, study, FormulaArray(), 2)
+    switch._check = counted
+    *_, last = search.run()
+    switch.off = False
+    switch._check = lambda: None
+    uuid = study.record.uuid
+    assert last.ended_trials == 5
+    results = Slots(database, uuid).results()
+    assert sorted(result.slot for result in results) == list(range(5))
+    assert sorted((epoch.trial, epoch.epoch) for epoch in curves(database, uuid)) == [
+        (trial, epoch) for trial in sorted(r.trial for r in results) for epoch in range(1, EPOCHS + 1)
+    ]
+
+
+def test_a_trial_that_others_took_during_an_outage_is_theirs(database) -> None:
+    """Its result here is dropped when the database is back: the new holder's counts."""
+    switch, spec = Switch(database), make_spec(trials=1)
+    study = open_study(database, spec)
+    uuid = study.record.uuid
+
+    def after_epoch(array):
+        switch.off = array.epochs >= 2
+
+    search = Search(database, study, FormulaArray(after_epoch=after_epoch), 1)
+    run = search.run()
+    next(progress for progress in run if progress.ended_trials == 1)
+    search._array.after_epoch = None
+    switch.off = False
+    change = "UPDATE lrsearch_slots SET lease_until = 0"
+    database.transaction(lambda connection: connection.exec_driver_sql(change))
+    stolen = Slots(database, uuid).claim("thief", 1)
+    assert len(stolen) == 1
+    next(progress for progress in run if progress.ended_trials == 0)
+    assert Slots(database, uuid).results() == []
+    assert Slots(database, uuid).renew(stolen) == stolen
+    run.close()
+
+
+def test_a_worker_stops_when_the_outage_outlasts_its_patience(database) -> None:
+    """It says so, and does not wait once more for what it cannot give back."""
+    switch, spec = Switch(database), make_spec(trials=2, run={"storage_patience_s": 0.3})
+
+    def after_epoch(_array):
+        switch.off = True
+
+    begun = time.monotonic()
+    search = Search(database, open_study(database, spec), FormulaArray(after_epoch=after_epoch), 1)
+    with pytest.raises(DatabaseLostError, match="storage_patience_s"):
+        list(search.run())
+    assert time.monotonic() - begun < 20
