@@ -7,7 +7,7 @@ from dataclasses import replace
 from lrsearch.service.history import History
 from lrsearch.service.outage import Outage
 from lrsearch.service.plan import Plan
-from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
+from lrsearch.service.progress import Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy, stored_spec
 from lrsearch.storage.database import Database
 from lrsearch.storage.slot_rows import BegunSlot
@@ -27,8 +27,10 @@ class Standing:
         self._database, self._study = database, study
         self._slots = Slots(database, study.record.uuid)
         self._stored, self._plan = study.record.spec, Plan.of(study.spec)
-        self._history = History(self._slots, self._plan)
+        # With slots of its own: those that it has found done are not shown to the same object again.
+        self._history = History(Slots(database, study.record.uuid), self._plan)
         self._started, self._ended_before = time.monotonic(), len(self._history.ended)
+        self._told = self._ended_before
         self._outage = Outage(database.address, study.spec.run.storage_patience_s)
         self._running: list[RunningTrial] = []
 
@@ -56,7 +58,8 @@ class Standing:
         Raises:
             DatabaseLostError: the database has not answered for too long.
         """
-        news = self._outage.attempt(self._read, [])
+        self._outage.attempt(self._read, None)
+        news, self._told = self._history.ended[self._told :], len(self._history.ended)
         return Progress(
             trials=self._plan.spec.trials,
             epochs=self._plan.epochs,
@@ -71,17 +74,14 @@ class Standing:
             stopped=stopped,
         )
 
-    def _read(self) -> list[EndedTrial]:
-        """Read what has changed, and return the trials that have ended since the last call."""
+    def _read(self) -> None:
         stored = study_spec(self._database, self._study.record.uuid)
         if stored != self._stored:  # a budget that grew, or bounds that were widened
             self._stored = stored
             self._plan = Plan.of(stored_spec(replace(self._study.record, spec=stored)))
         begun = [slot for slot in self._slots.begun() if slot.result is None]
-        news = self._history.refresh(self._plan, running=())
-        ended = {trial.number for trial in news}
+        ended = {trial.number for trial in self._history.refresh(self._plan, running=())}
         self._running = [self._shown(slot) for slot in begun if slot.trial not in ended]
-        return news
 
     def _shown(self, slot: BegunSlot) -> RunningTrial:
         losses = self._history.losses.get(slot.trial, {})
