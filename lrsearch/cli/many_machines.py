@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
 
+STORAGE_VARIABLE = "LRSEARCH_STORAGE"
+
 EngineOption = Annotated[
     Literal["local", "ray"],
     typer.Option(help="ray: workers on the machines of a Ray cluster; needs lrsearch\\[ray]."),
@@ -80,7 +82,7 @@ def ray_options(
             raise SpecError(f"--{given[0].replace('_', '-')} is an option of Ray's workers; add --engine ray")
         return None
     from lrsearch.service.ray_cluster import check_installed
-    from lrsearch.service.ray_engine import STORAGE_VARIABLE, RayOptions, url_for_workers
+    from lrsearch.service.ray_engine import RayOptions, url_for_workers
 
     check_installed()
     cpus = 1.0 if cpus_per_worker is None else cpus_per_worker
@@ -88,6 +90,22 @@ def ray_options(
     if storage_variable is not None and storage is None and storage_variable not in os.environ:
         raise SpecError(f"--storage-variable names the variable {storage_variable}, which is not set")
     return replace(chosen, storage_url=url_for_workers(storage, chosen))
+
+
+def engine_words(options: "RayOptions | None") -> list[str]:
+    """Return the options of the command line that mean the same again; none where the engine is another."""
+    if options is None:
+        return []
+    named = {
+        "--address": options.address,
+        "--gpus-per-worker": options.gpus_per_worker,
+        "--cpus-per-worker": options.cpus_per_worker if options.cpus_per_worker != 1 else None,
+        "--storage-variable": options.storage_variable
+        if options.storage_variable != STORAGE_VARIABLE
+        else None,
+    }
+    given = [word for name, value in named.items() if value is not None for word in (name, f"{value}")]
+    return ["--engine", "ray", *given]
 
 
 def train_on_ray(

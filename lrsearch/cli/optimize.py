@@ -15,6 +15,7 @@ from lrsearch.cli.many_machines import (
     EngineOption,
     GpusOption,
     StorageVariableOption,
+    engine_words,
     ray_options,
     train_on_ray,
 )
@@ -142,12 +143,12 @@ def optimize(
                 trials_given=trials is not None,
             )
         except KeyboardInterrupt:
-            _tell_interrupted(database, draft.spec, storage)
+            _tell_interrupted(database, draft.spec, storage, engine_words(ray))
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
             print_result(database, study.spec, last, storage)
         _annotate(database, study)
-    leave(last, study.spec, storage)
+    leave(last, study.spec, storage, engine=engine_words(ray))
 
 
 def _count(name: str, option: str | None) -> int | str | None:
@@ -305,7 +306,13 @@ def print_result(
         typer.echo(f"{advice[0].upper()}{advice[1:]}.")
 
 
-def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str = "python train.py") -> None:
+def leave(
+    last: "Progress",
+    spec: "StudySpec",
+    storage: str | None,
+    script: str = "python train.py",
+    engine: Sequence[str] = (),
+) -> None:
     """Say how to go on with a study that is not at its end, and leave with the exit code that says so.
 
     Args:
@@ -313,6 +320,7 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
         spec: of the study.
         storage: the option ``--storage`` as it was given, or None.
         script: what trains a trial, where that is a script of the user's.
+        engine: options that choose the engine.
     """
     from lrsearch.service.progress import StopReason
 
@@ -327,26 +335,32 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.TIMEOUT}:
-        tell_how_to_go_on(last.stopped.value, spec, storage, script)
+        tell_how_to_go_on(last.stopped.value, spec, storage, script, engine)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED}:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | None) -> None:
+def _tell_interrupted(
+    database: "Database", spec: "StudySpec", storage: str | None, engine: Sequence[str]
+) -> None:
     from lrsearch.storage.studies import list_studies
 
     if spec.name in {record.name for record in list_studies(database)}:
-        tell_how_to_go_on("interrupted", spec, storage)
+        tell_how_to_go_on("interrupted", spec, storage, engine=engine)
     else:
         typer.echo("Stopped before anything was stored; run the same command again.", err=True)
 
 
 def tell_how_to_go_on(
-    reason: str, spec: "StudySpec", storage: str | None, script: str = "python train.py"
+    reason: str,
+    spec: "StudySpec",
+    storage: str | None,
+    script: str = "python train.py",
+    engine: Sequence[str] = (),
 ) -> None:
     """Say why a run stopped, and the command that goes on."""
     typer.echo(
         f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
-        f"Go on with: {run_command(spec, storage, script)}",
+        f"Go on with: {run_command(spec, storage, script, engine)}",
         err=True,
     )

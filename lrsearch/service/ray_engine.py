@@ -27,7 +27,6 @@ from lrsearch.storage.expiry import release_slots
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.workers import list_workers
 
-STORAGE_VARIABLE = "LRSEARCH_STORAGE"
 POLL_S = 0.5
 GRACE_S = 5.0
 DEATHS_IN_PREPARATION = 3
@@ -53,7 +52,7 @@ class RayOptions:
     address: str | None = None
     gpus_per_worker: float | None = None
     cpus_per_worker: float = 1.0
-    storage_variable: str = STORAGE_VARIABLE
+    storage_variable: str = "LRSEARCH_STORAGE"
     storage_url: str | None = None
     lease_s: float = LEASE_S
 
@@ -90,6 +89,56 @@ def url_for_workers(storage: str | None, options: RayOptions) -> str | None:
             f"Set {variable} to the URL, here and where Ray is started on each machine; leave --storage out"
         )
     return storage
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers that Ray is asked for.
+
+    Args:
+        workers: how many, at least 1.
+        need: what each needs.
+        notes: what the user should know of it.
+    """
+
+    workers: int
+    need: Resources
+    notes: tuple[str, ...]
+
+
+def plan_crew(machines: Sequence[Resources], spec: StudySpec, options: RayOptions, trials: int) -> Crew:
+    """Return the workers that a study gets: as many as there is room for, unless it says how many.
+
+    Args:
+        machines: what each machine of the cluster has.
+        spec: of the study.
+        options: how to use Ray.
+        trials: that are left; there are never more workers.
+
+    Raises:
+        EngineError: if there is no room for one, and the number was left open.
+    """
+    need, wanted = _need(machines, spec, options), spec.run.workers
+    room = sum(machine.holds(need) for machine in machines)
+    if wanted == "auto" and room == 0:
+        raise EngineError(
+            f"a worker needs {need}, and no machine of the cluster has that: "
+            f"{'; '.join(map(str, machines)) or 'there is none'}. Let it need less (--gpus-per-worker, "
+            "--cpus-per-worker), or say --workers N to wait for machines"
+        )
+    workers = max(1, min(room if wanted == "auto" else wanted, trials))
+    where = f"on {len(machines)} machines" if len(machines) > 1 else "on one machine"
+    notes = [f"{workers} worker{'s' if workers > 1 else ''} of Ray {where}, each with {need}"]
+    if workers > room:
+        notes.append(f"there is room for {room} of them now; the others begin when there is more")
+    return Crew(workers, need, tuple(notes))
+
+
+def _need(machines: Sequence[Resources], spec: StudySpec, options: RayOptions) -> Resources:
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if spec.run.device != "cpu" and any(each.gpus >= 1 for each in machines) else 0.0
+    return Resources(options.cpus_per_worker, gpus)
 
 
 class RayEngine:
@@ -200,8 +249,8 @@ class RayEngine:
     def _start(self) -> None:
         import ray
 
-        need = self._need()
-        count, self._notes = self._count(need)
+        crew = plan_crew(machines(), self._spec, self._options, trials_left(self._database, self._spec))
+        need, self._notes = crew.need, list(crew.notes)
         actor = ray.remote(RayWorker).options(
             num_cpus=need.cpus,
             num_gpus=need.gpus,
@@ -209,34 +258,10 @@ class RayEngine:
             max_task_retries=-1,
             max_concurrency=3,  # it trains, and answers meanwhile
         )
-        self._actors = [actor.remote(self._errand(need, count)) for _worker in range(count)]
+        self._actors = [actor.remote(self._errand(crew)) for _worker in range(crew.workers)]
 
-    def _need(self) -> Resources:
-        gpus = self._options.gpus_per_worker
-        if gpus is None:
-            there_are_any = any(machine.gpus >= 1 for machine in machines())
-            gpus = 1.0 if there_are_any and self._spec.run.device != "cpu" else 0.0
-        return Resources(self._options.cpus_per_worker, gpus)
-
-    def _count(self, need: Resources) -> tuple[int, list[str]]:
-        """Return the number of workers, and what the user should know of it."""
-        trials, wanted = trials_left(self._database, self._spec), self._spec.run.workers
-        room = sum(machine.holds(need) for machine in machines())
-        if wanted == "auto" and room == 0:
-            raise EngineError(
-                f"a worker needs {need}, and no machine of the cluster has that: "
-                f"{'; '.join(map(str, machines())) or 'there is none'}. Let it need less (--gpus-per-worker, "
-                "--cpus-per-worker), or say --workers N to wait for machines"
-            )
-        count = max(1, min(room if wanted == "auto" else wanted, trials))
-        where = f"on {len(machines())} machines" if len(machines()) > 1 else "on one machine"
-        notes = [f"{count} worker{'s' if count > 1 else ''} of Ray {where}, each with {need}"]
-        if count > room:
-            notes.append(f"there is room for {room} of them now; the others begin when there is more")
-        return count, notes
-
-    def _errand(self, need: Resources, workers: int) -> RayErrand:
-        device = "cpu" if need.gpus == 0 and self._spec.run.device == "auto" else self._spec.run.device
+    def _errand(self, crew: Crew) -> RayErrand:
+        device = "cpu" if crew.need.gpus == 0 and self._spec.run.device == "auto" else self._spec.run.device
         # The time of a run is watched here: a worker that is restarted would begin to count anew.
         run = self._spec.run.model_copy(update={"device": device, "timeout_s": None})
         return RayErrand(
@@ -246,7 +271,7 @@ class RayEngine:
             data_dir=str(self._data_dir) if self._data_dir else None,
             storage_variable=self._options.storage_variable,
             storage_url=self._options.storage_url,
-            workers=workers,
+            workers=crew.workers,
             lease_s=self._options.lease_s,
         )
 

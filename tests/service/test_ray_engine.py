@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import lrsearch as package
 from lrsearch.errors import EngineError, SpecError
 from lrsearch.service import ray_cluster
 from lrsearch.service.ray_cluster import LOOPBACK, Resources, cluster
-from lrsearch.service.ray_engine import RayEngine, RayOptions, url_for_workers
+from lrsearch.service.ray_engine import RayEngine, RayOptions, plan_crew, url_for_workers
 from lrsearch.service.studies import resolved
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
@@ -180,12 +181,14 @@ def test_a_cluster_of_our_own_is_this_machines_alone_and_stops_in_good_order(
         assert strict_json(out.splitlines()[-1])["reason"] == "INTERRUPTED"
         assert all(map(strict_json, out.splitlines()))
         assert "Traceback" not in err
+        assert "Go on with: lrsearch optimize s --engine ray" in err
         counts = Slots(database, find_study(database, "s").uuid).counts()
         assert (counts.free, counts.leased) == (4, 0)
     psutil.wait_procs(family, timeout=10)
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
     [logs] = Path("/tmp/ray").glob(f"session_*_{process.pid}")
     assert not [path for path in logs.rglob("*") if path.is_file() and PASSWORD in path.read_text("latin-1")]
+    shutil.rmtree(logs)
 
 
 @needs_ray
@@ -287,3 +290,36 @@ def test_a_machine_has_room_for_as_many_workers_as_its_scarcest_resource_allows(
     assert machine.holds(Resources(cpus=1, gpus=0.1)) == 8
     assert machine.holds(Resources(cpus=0.1, gpus=0)) == 80
     assert machine.holds(Resources(cpus=1, gpus=2)) == 0
+
+
+SMALL, LARGE = Resources(cpus=4, gpus=0), Resources(cpus=16, gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("machines", "run", "options", "workers", "need"),
+    [
+        ([SMALL, SMALL], {}, {}, 8, Resources(1, 0)),
+        ([SMALL, LARGE], {}, {}, 2, Resources(1, 1)),
+        ([SMALL, LARGE], {}, {"gpus_per_worker": 0.5}, 4, Resources(1, 0.5)),
+        ([SMALL, LARGE], {"device": "cpu"}, {"cpus_per_worker": 2.0}, 10, Resources(2, 0)),
+        ([SMALL, SMALL], {"workers": 3}, {}, 3, Resources(1, 0)),
+        ([LARGE], {}, {"gpus_per_worker": 0.0}, 12, Resources(1, 0)),
+    ],
+)
+def test_there_are_as_many_workers_as_the_cluster_has_room_for(machines, run, options, workers, need):
+    """By GPUs where there are any and the study may use them; never more than trials are left."""
+    spec = resolved(spec_from({**STUDY, "run": run}, "test"))
+    crew = plan_crew(machines, spec, RayOptions(**options), trials=12)
+    assert (crew.workers, crew.need) == (workers, need)
+    assert f"{workers} workers of Ray on " in crew.notes[0]
+
+
+def test_without_room_the_number_of_workers_must_be_said():
+    """Then they wait for machines; else what a worker needs, and what there is, are told."""
+    options = RayOptions(gpus_per_worker=1.0)
+    open_number, said = (resolved(spec_from({**STUDY, "run": run}, "test")) for run in ({}, {"workers": 2}))
+    with pytest.raises(EngineError, match=r"a worker needs 1 GPU and 1 CPU, .* has that: 4 CPUs"):
+        plan_crew([SMALL], open_number, options, trials=12)
+    crew = plan_crew([SMALL], said, options, trials=12)
+    assert crew.workers == 2
+    assert "room for 0 of them now" in crew.notes[1]
