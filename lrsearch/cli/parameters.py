@@ -66,7 +66,7 @@ def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] =
         storage: the option ``--storage`` as it was given, or None.
         allowed: references of code that the study needs.
     """
-    from lrsearch.storage.address import masked
+    from lrsearch.storage.masking import masked
 
     words = ["lrsearch", verb, study, *(["--storage", masked(storage)] if storage else [])]
     return shlex.join([*words, *(word for reference in allowed for word in ("--allow-task", reference))])
@@ -136,7 +136,8 @@ def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float
 
 
 def _check_exists(option: str | None) -> None:
-    from lrsearch.storage.address import DEFAULT_URL, masked
+    from lrsearch.storage.address import DEFAULT_URL
+    from lrsearch.storage.masking import masked
 
     if not storage_exists(option):
         missing = masked(storage_url(option) or DEFAULT_URL)

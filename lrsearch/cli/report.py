@@ -89,7 +89,7 @@ def _facts(database: "Database", name: str) -> "StudyFacts":
 def _commands(spec: "StudySpec", storage: str | None) -> "Commands":
     from lrsearch.review.report.commands import Commands
     from lrsearch.service.tasks import references
-    from lrsearch.storage.address import masked
+    from lrsearch.storage.masking import masked
 
     return Commands(
         go_on=run_command(spec, storage),

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 
 from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, UnknownNameError
-from lrsearch.results import Outcome, TrialResult
+from lrsearch.results import Outcome, TrialResult, storable
 from lrsearch.service.progress import EndedTrial, RunningTrial
 from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
@@ -19,9 +19,10 @@ from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
-from lrsearch.storage.address import DEFAULT_URL, masked, parse_address
+from lrsearch.storage.address import DEFAULT_URL, parse_address
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
+from lrsearch.storage.masking import masked
 from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
 
 LARGEST_STEPS = 10**12
@@ -138,7 +139,7 @@ class ExternalTrial:
         epochs = self._last.epoch if self._last else 0
         if failure is None and self._last is not None:
             return TrialResult(Outcome.COMPLETE, self._last.valid_loss, epochs)
-        return TrialResult(Outcome.FAIL, None, epochs, reason=failure or NOTHING_REPORTED)
+        return TrialResult(Outcome.FAIL, None, epochs, reason=storable(failure or NOTHING_REPORTED))
 
     def _described(self, what: str) -> str:
         if self._last is None:

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lrsearch.errors import EngineError
@@ -77,12 +78,13 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[None]
         EngineError: if Ray is missing, or no cluster answers at the address within 15 s.
     """
     check_installed()
-    with _environment({**_QUIET, **_variables(address), **({} if address else variables)}):
+    settings = {**_QUIET, **_variables(address), **({} if address else variables)}
+    with _own_folder() if address is None else nullcontext() as folder, _environment(settings):
         if address is not None:
             _probe(address)
         import ray  # here, because it reads these variables
 
-        ray.init(log_to_driver=False, logging_level="ERROR", **_options(address))
+        ray.init(log_to_driver=False, logging_level="ERROR", **_options(address, folder))
         # All the same it prints what befalls its tasks, in the middle of our standard output.
         ray._private.worker._worker_logs_enabled = False  # there is no other way
         try:
@@ -101,6 +103,12 @@ def machines() -> list[Resources]:
     return [Resources(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
 
 
+def _own_folder() -> TemporaryDirectory[str]:
+    # Ray's usual folder, with the sockets of its processes, is open to all users of the machine. And a short
+    # path, because the name of a Unix socket has at most 107 bytes.
+    return TemporaryDirectory(prefix="lrsearch-ray-", dir="/tmp", ignore_cleanup_errors=True)
+
+
 def _variables(address: str | None) -> dict[str, str]:
     if address is None:
         # A token of its own: the one that Ray would write into the home folder is readable by others.
@@ -109,7 +117,7 @@ def _variables(address: str | None) -> dict[str, str]:
     return _ON_LOOPBACK if _is_loopback(_written_out(address)) else {}
 
 
-def _options(address: str | None) -> dict[str, Any]:
+def _options(address: str | None, folder: str | None) -> dict[str, Any]:
     if address is not None:
         return {"address": address}
     return {
@@ -117,6 +125,7 @@ def _options(address: str | None) -> dict[str, Any]:
         "num_cpus": usable_cores(),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": f"{folder}/ray",  # which Ray opens to all, within one that is closed
     }
 
 

@@ -14,10 +14,10 @@ import optuna
 
 import lrsearch
 from lrsearch.errors import EngineError, LrsearchError, SpecError
+from lrsearch.service.onlooker import Onlooker
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.ray_cluster import Resources, cluster, machines
 from lrsearch.service.ray_worker import Parting, RayErrand, RayWorker
-from lrsearch.service.standing import Standing
 from lrsearch.service.studies import OpenStudy
 from lrsearch.service.workforce import trials_left
 from lrsearch.spec import StudySpec
@@ -225,24 +225,24 @@ class RayEngine:
             EngineError: if no worker is left.
         """
         self._study = study
-        standing = Standing(self._database, study)
+        onlooker = Onlooker(self._database, study)
         running = {actor.run.remote(study.record.uuid): actor for actor in self._actors}
         self._errors, reasons, stopped, deadline = [], [], None, None
         while running and (deadline is None or time.monotonic() < deadline):
             for run in _done(running):
                 del running[run]
                 reasons += self._take_leave(_heard(run))
-            yield standing.progress(self.take_notes())
-            if stopped is None and (stopped := self._reason_to_stop(standing, stop_requested)) is not None:
+            yield onlooker.progress(self.take_notes())
+            if stopped is None and (stopped := self._reason_to_stop(onlooker, stop_requested)) is not None:
                 if stopped is StopReason.BUDGET:  # which they see themselves
                     deadline = time.monotonic() + GRACE_S
                 else:
                     self._stop(running)
-        if stopped is None and standing.is_spent():
+        if stopped is None and onlooker.is_spent():
             stopped = StopReason.BUDGET
         if stopped is None and not reasons:
             raise self._nobody_left()
-        yield standing.progress(self.take_notes(), stopped=stopped or reasons[0])
+        yield onlooker.progress(self.take_notes(), stopped=stopped or reasons[0])
 
     # The actors
 
@@ -321,13 +321,13 @@ class RayEngine:
         self._errors.append(parting)
         return []
 
-    def _reason_to_stop(self, standing: Standing, stop_requested: Callable[[], bool]) -> StopReason | None:
+    def _reason_to_stop(self, onlooker: Onlooker, stop_requested: Callable[[], bool]) -> StopReason | None:
         timeout_s = self._spec.run.timeout_s
         if stop_requested():
             return StopReason.INTERRUPTED
-        if timeout_s is not None and standing.elapsed_s >= timeout_s:
+        if timeout_s is not None and onlooker.elapsed_s >= timeout_s:
             return StopReason.TIMEOUT
-        return StopReason.BUDGET if standing.is_spent() else None
+        return StopReason.BUDGET if onlooker.is_spent() else None
 
     def _nobody_left(self) -> LrsearchError:
         reasons = "\n".join(dict.fromkeys(each.error for each in self._errors if each.error))

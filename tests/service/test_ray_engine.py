@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 import lrsearch as package
+from benchmarks.postgresql import PASSWORD
 from lrsearch.errors import EngineError, SpecError
 from lrsearch.service import ray_cluster
 from lrsearch.service.ray_cluster import LOOPBACK, Resources, cluster
@@ -30,7 +30,6 @@ from lrsearch.storage.studies import find_study
 from lrsearch.storage.tables import EpochValueRow, SlotRow
 from lrsearch.storage.workers import list_workers
 from tests.cli.commands import strict_json
-from tests.fixtures.databases import PASSWORD
 
 ROOT = Path(package.__file__).parents[1]
 LONGEST_S = 120.0
@@ -175,6 +174,11 @@ def test_a_cluster_of_our_own_is_this_machines_alone_and_stops_in_good_order(
         assert listening
         assert all(ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in listening), listening
         assert not any(PASSWORD in word for each in family for word in each.cmdline())
+        [own] = Path("/tmp").glob(f"lrsearch-ray-*/ray/session_*_{process.pid}")
+        assert own.parent.parent.stat().st_mode & 0o777 == 0o700  # others reach no Unix socket either
+        files = [path for path in own.rglob("*") if path.is_file()]
+        assert len(files) > 5
+        assert not [path for path in files if PASSWORD in path.read_text("latin-1")]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 130, err
@@ -186,9 +190,7 @@ def test_a_cluster_of_our_own_is_this_machines_alone_and_stops_in_good_order(
         assert (counts.free, counts.leased) == (4, 0)
     psutil.wait_procs(family, timeout=10)
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
-    [logs] = Path("/tmp/ray").glob(f"session_*_{process.pid}")
-    assert not [path for path in logs.rglob("*") if path.is_file() and PASSWORD in path.read_text("latin-1")]
-    shutil.rmtree(logs)
+    assert not own.parent.parent.exists()
 
 
 @needs_ray

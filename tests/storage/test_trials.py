@@ -59,13 +59,18 @@ def test_a_running_trial_shows_what_it_has(
     ],
 )
 def test_our_result_counts_before_and_after_optuna_is_told(
-    database: Database, record: StudyRecord, study: optuna.Study, result: TrialResult
+    database: Database,
+    record: StudyRecord,
+    study: optuna.Study,
+    monkeypatch: pytest.MonkeyPatch,
+    result: TrialResult,
 ) -> None:
     """The record is the same, but for the end's time, which is Optuna's."""
     slots, trial = Slots(database, record.uuid), study.ask()
     (claim,) = slots.claim("worker", 1)
     slots.bind(claim, trial.number, {})
     record_epochs(slots, [(claim, EpochResult(0, 1, 1.0, 0.5, {}, 0.1, 1.0), 0.5)])
+    monkeypatch.setattr(Database, "knows_optunas_tables", False)  # else it is told at once
     slots.finish([(claim, result)])
     (before,) = trial_records(database, record)
     slots.settle()

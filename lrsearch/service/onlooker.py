@@ -1,4 +1,4 @@
-"""Where a study stands, read from its database by a process that trains nothing itself."""
+"""A process that trains nothing itself, and reads from the database how others train a study."""
 
 import time
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import study_spec
 
 
-class Standing:
-    """A study as others train it. While its database does not answer, it stands where it stood.
+class Onlooker:
+    """Watches a study. While its database does not answer, the study stands where it stood.
 
     Args:
         database: where the study is stored.
@@ -45,8 +45,7 @@ class Standing:
         Raises:
             DatabaseLostError: the database has not answered for too long.
         """
-        counts = self._outage.attempt(self._slots.counts, None)
-        return counts is not None and counts.free + counts.leased == 0
+        return self._outage.attempt(self._slots.all_ended, otherwise=False)
 
     def progress(self, notes: Sequence[str] = (), stopped: StopReason | None = None) -> Progress:
         """Return where the study stands now, with the trials that have ended since the last call.
