@@ -10,12 +10,14 @@ from lrsearch.storage.workers import list_workers
 
 _TABLES = (
     """CREATE TABLE chaos_slots (id {key}, at_s DOUBLE PRECISION, slot INTEGER, state_before TEXT,
-    state TEXT, worker_before TEXT, worker TEXT, attempt_before INTEGER, attempt INTEGER, lease_until DOUBLE PRECISION)""",
+    state TEXT, worker_before TEXT, worker TEXT, attempt_before INTEGER,
+    attempt INTEGER, lease_until DOUBLE PRECISION)""",
     """CREATE TABLE chaos_epochs (id {key}, at_s DOUBLE PRECISION, trial INTEGER, epoch INTEGER,
     writer DOUBLE PRECISION, state TEXT, worker TEXT)""",
 )
 _SLOT_ENTRY = """INSERT INTO chaos_slots (at_s, slot, state_before, state, worker_before, worker,
-attempt_before,    attempt, lease_until) VALUES ({now}, NEW.slot, OLD.state, NEW.state, OLD.worker, NEW.worker, OLD.attempt,
+attempt_before, attempt, lease_until)
+VALUES ({now}, NEW.slot, OLD.state, NEW.state, OLD.worker, NEW.worker, OLD.attempt,
     NEW.attempt, NEW.lease_until);"""
 _EPOCH_ENTRY = """INSERT INTO chaos_epochs (at_s, trial, epoch, writer, state, worker)
     SELECT {now}, NEW.trial, NEW.epoch, NEW.value, state, worker FROM lrsearch_slots

@@ -143,6 +143,7 @@ def _as_json(content: Any, indent: int | None = 2) -> str:
 
 def _masked(storage: str | None) -> str:
     from lrsearch.cli.parameters import storage_url
-    from lrsearch.storage.address import DEFAULT_URL, masked
+    from lrsearch.storage.address import DEFAULT_URL
+    from lrsearch.storage.masking import masked
 
     return masked(storage_url(storage) or DEFAULT_URL)

@@ -13,7 +13,7 @@ import optuna
 from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, UnknownNameError
 from lrsearch.results import Outcome, TrialResult, storable
 from lrsearch.service.progress import EndedTrial, RunningTrial
-from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
+from lrsearch.service.studies import OpenStudy, open_study, reopen, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
@@ -222,7 +222,7 @@ def open_external(
         with blamed_on(f"study {study!r}", overrides):
             spec = stored_spec(record, overrides)
         _check_external(spec)
-        return OpenStudy(record, spec)
+        return OpenStudy(record, spec, reopen(database, record))
     draft = read_spec(Path(study), overrides)
     _check_external(draft)
     load_kinds(draft, allowed)

@@ -40,6 +40,7 @@ def prepare(
     lease_s: float = LEASE_S,
     *,
     exits_if_stalled: bool = True,
+    name: str | None = None,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -52,6 +53,7 @@ def prepare(
         workers: processes that train the study together.
         lease_s: how long this worker's claims last without being renewed, in seconds.
         exits_if_stalled: whether this process ends if its training hangs.
+        name: of this worker; None for one made of host and process.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
@@ -63,7 +65,15 @@ def prepare(
     study = open_study()
     _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
-    return Search(database, study, trainer.array, trainer.lanes, lease_s, exits_if_stalled=exits_if_stalled)
+    return Search(
+        database,
+        study,
+        trainer.array,
+        trainer.lanes,
+        lease_s,
+        exits_if_stalled=exits_if_stalled,
+        name=name,
+    )
 
 
 def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:

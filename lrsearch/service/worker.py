@@ -1,7 +1,5 @@
 """A worker: one process's part in a study, from the claim of a slot to the result that it leaves there."""
 
-import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +26,12 @@ from lrsearch.storage.checkpoints import name_checkpoint, named_checkpoints
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, forget_epochs
 from lrsearch.storage.optuna_tables import NewTrial
+from lrsearch.storage.process import this_process
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.study_states import pause_failing, study_state
+from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
+from lrsearch.storage.workers import free_the_dead, join_study, leave_study
 from lrsearch.training.saved_lane import SavedLane
 
 WAIT_S = 0.5
@@ -78,6 +79,11 @@ class Worker:
         lease_s: how long its claims last without being renewed, in seconds.
         patience_s: how long it goes on without the database, in seconds; None where every call waits for it.
         exits_if_stalled: whether the process ends if its training hangs.
+        name: of the worker, which no other that is alive may have; None for one made of host and process.
+
+    Raises:
+        WorkerNameTakenError: if a worker of this name is alive.
+        WorkersFullError: if the study has as many workers as it allows.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Worker:
         *,
         patience_s: float | None = None,
         exits_if_stalled: bool = True,
+        name: str | None = None,
     ) -> None:
         self.database, self.study = database, study
         self.slots = Slots(database, study.record.uuid, lease_s)
@@ -96,9 +103,11 @@ class Worker:
         self.history = History(self.slots, self.plan)
         self._stored = study.record.spec
         self._optuna: tuple[int, optuna.Study] | None = None
-        host, pid = socket.gethostname(), os.getpid()
-        self._name = f"{host}:{pid}:{uuid4().hex[:8]}"
-        register_worker(database, study.record.uuid, self._name, host, pid, device)
+        process = this_process()
+        self._name = name or f"{process.host}:{process.pid}:{uuid4().hex[:8]}"
+        join_study(database, study.record.uuid, self._name, process, device)
+        free_the_dead(database, study.record.uuid)
+        self.state = study_state(database, study.record.uuid)
         stall_timeout_s = study.spec.run.stall_timeout_s
         self.keeper = LeaseKeeper(self.slots, self._name, stall_timeout_s, exits=exits_if_stalled)
         self._notes: list[str] = []
@@ -132,6 +141,8 @@ class Worker:
                 self.write()
             self._outage.attempt(self.slots.settle, None)
             self._sweep()
+            uuid = self.study.record.uuid
+            self._outage.attempt(lambda: leave_study(self.database, uuid, self._name), None)
         finally:
             self.keeper.__exit__(kind, error, trace)
 
@@ -150,9 +161,14 @@ class Worker:
         run = self.plan.spec.run
         if stop_requested():
             return StopReason.INTERRUPTED
+        if self.state.name in {PAUSED, FAILING}:
+            return StopReason.PAUSED if self.state.name == PAUSED else StopReason.FAILURES
+        if self.state.name == STOPPED and not busy:
+            return StopReason.STOPPED
         if run.timeout_s is not None and time.monotonic() - self._started >= run.timeout_s:
             return StopReason.TIMEOUT
         if self.history.keeps_failing:
+            self._pause_failing()
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
@@ -168,7 +184,8 @@ class Worker:
         return self._outage.attempt(lambda: self._caught_up(running), [])
 
     def _caught_up(self, running: Collection[int]) -> list[EndedTrial]:
-        stored = study_spec(self.database, self.study.record.uuid)
+        uuid = self.study.record.uuid
+        stored, self.state = study_spec(self.database, uuid), study_state(self.database, uuid)
         if stored != self._stored:
             spec = stored_spec(replace(self.study.record, spec=stored))
             run = self.plan.spec.run
@@ -189,6 +206,8 @@ class Worker:
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` slots, and keep their leases alive."""
         none: list[Claim] = []
+        if self.state.name != OPEN:
+            return none
         claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit), none)
         self._held |= {claim.slot: claim for claim in claims}
         self.keeper.hold(self._held.values())
@@ -339,6 +358,11 @@ class Worker:
             claims = [held.claim for held, _saved in lanes]
             self._outage.attempt(lambda: name_checkpoint(self.slots, claims, name), None)
             self._sweep()
+
+    def _pause_failing(self) -> None:
+        """Pause the study, so that a broken task does not use up its budget, here or elsewhere."""
+        uuid, reason = self.study.record.uuid, self.history.last_failure or "no reason was given"
+        self._outage.attempt(lambda: pause_failing(self.database, uuid, reason), None)
 
     def _sweep(self) -> None:
         """Delete the checkpoints that no trial goes on from."""
