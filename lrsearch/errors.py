@@ -16,6 +16,7 @@ The tree, with the exit code of the command line in brackets::
     │   ├── CodeError                   a file or module that the user named cannot be imported
     │   ├── CodeNotAllowedError         it was not named or allowed by the user, so it is not imported
     │   ├── DeviceError                 the requested device does not exist
+    │   ├── EngineError                 what places workers on machines is missing, or cannot place any
     │   └── DatabaseSetupError          the database cannot be used as it is
     ├── DivergenceError            [1]  a training left all bounds
     ├── DatabaseLostError          [1]  a database that worked stopped answering
@@ -90,6 +91,10 @@ class CodeNotAllowedError(InputError):
 
 class DeviceError(InputError):
     """Raised when the requested device does not exist on this machine."""
+
+
+class EngineError(InputError):
+    """Raised when an engine for many machines is missing or unreachable, or none of its workers can train."""
 
 
 class DatabaseSetupError(InputError):
