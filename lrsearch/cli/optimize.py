@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from lrsearch.cli.drafts import Draft, complete, find_draft
 from lrsearch.cli.parameters import (
     AllowTaskOption,
     DataDirOption,
+    LogFormatOption,
     StorageOption,
     TaskOption,
     command,
@@ -82,9 +83,7 @@ def optimize(
     storage: StorageOption = None,
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")] = False,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
-    ] = "text",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Search the learning rate and its schedule, or go on with a search."""
     from lrsearch.cli.display import choose_display
@@ -107,7 +106,7 @@ def optimize(
     allowed = (*(allow_task or ()), *([task] if task else ()))
     with open_storage(storage, create=True) as database:
         draft = find_draft(database, file_or_study, overrides)
-        display = choose_display(quiet=quiet, log_format=log_format)
+        display = choose_display(quiet=quiet, log_format=log_format, study=draft.spec.name)
         try:
             with _supervisor(database, draft.spec, allowed, data_dir) as supervisor:
                 spec, loaded = complete(draft, allowed, data_dir)

@@ -1,16 +1,26 @@
 """``lrsearch worker``: runs a training script of the user's as the trials of a study."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch.cli.optimize import EXIT_INTERRUPTED, leave, print_result, tell_how_to_go_on
-from lrsearch.cli.parameters import AllowTaskOption, StorageOption, open_storage
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    LogFormatOption,
+    MetricsFileOption,
+    StorageOption,
+    open_storage,
+)
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
-    from lrsearch.service.command import CommandWorker
     from lrsearch.service.progress import Progress
+    from lrsearch.service.studies import OpenStudy
+    from lrsearch.storage.database import Database
 
 _HELP = """Run a training script of yours as the trials of a study, one after the other.
 
@@ -40,9 +50,11 @@ def worker(
     ] = None,
     allow_task: AllowTaskOption = None,
     storage: StorageOption = None,
+    log_format: LogFormatOption = "text",
+    metrics_file: MetricsFileOption = None,
 ) -> None:
     """Run a training script as the trials of a study."""
-    from lrsearch.service.command import CommandWorker, split_command
+    from lrsearch.service.command import split_command
     from lrsearch.service.external import is_study_file, open_external
 
     if command is None:
@@ -54,22 +66,39 @@ def worker(
     with open_storage(storage, create=is_study_file(study)) as database:
         opened = open_external(database, study, allow_task or (), timeout_s)
         try:
-            last = _run(CommandWorker(database, opened, words), trials)
+            last = _run(database, opened, words, trials, log_format, metrics_file)
         except KeyboardInterrupt:
             tell_how_to_go_on("interrupted", opened.spec, storage, command)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        print_result(database, opened.spec, last)
+        if log_format == "text":
+            print_result(database, opened.spec, last)
     leave(last, opened.spec, storage, command)
 
 
-def _run(commands: "CommandWorker", trials: int | None) -> "Progress":
-    from lrsearch.cli.display import PlainDisplay
+def _run(
+    database: "Database",
+    study: "OpenStudy",
+    command: Sequence[str],
+    trials: int | None,
+    log_format: str,
+    metrics_file: Path | None,
+) -> "Progress":
+    from lrsearch.cli.display import JsonDisplay, PlainDisplay
     from lrsearch.cli.signals import stop_on_signal
+    from lrsearch.service.command import CommandWorker
+    from lrsearch.service.metrics import MetricsFile
 
-    display = PlainDisplay()
-    for note in commands.study.notes:
+    json = log_format == "json"
+    display = JsonDisplay(study.spec.name) if json else PlainDisplay()
+    for note in study.notes:
         display.note(note)
-    with stop_on_signal("Stopping the script; once more kills it.") as stop_requested:
+    with (
+        nullcontext() if metrics_file is None else MetricsFile(metrics_file) as metrics,
+        stop_on_signal("Stopping the script; once more kills it.") as stop_requested,
+    ):
+        commands = CommandWorker(database, study, command, prints_apart=json)
         for progress in commands.run(stop_requested, trials):
             display.show(progress)
+            if metrics is not None:
+                metrics.show(progress)
     return progress
