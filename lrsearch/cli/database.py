@@ -24,12 +24,18 @@ def upgrade(storage: StorageOption = None) -> None:
 
     [b]Example[/]: lrsearch db upgrade
     """
-    from lrsearch.storage.database import upgrade_database
+    from lrsearch.storage.database import check_database, upgrade_database
 
+    before = check_database(storage_url(storage))
     status = upgrade_database(storage_url(storage))
     typer.echo(
         f"{status.masked_url}: tables are at revision {status.revision}, Optuna's at {status.optuna_revision}"
     )
+    if before.of_local_times:
+        typer.echo(
+            f"It was one of Optuna {before.optuna_version} and is one of Optuna {status.optuna_version} now. "
+            "Times of trials are UTC from here on; those of earlier trials stay as they are, in local time."
+        )
 
 
 def check(storage: StorageOption = None) -> None:
@@ -42,11 +48,17 @@ def check(storage: StorageOption = None) -> None:
     status = check_database(storage_url(storage))
     typer.echo(f"database  {status.masked_url}")
     typer.echo(f"revision  {status.revision or 'no tables yet'} (this version needs {status.head})")
-    typer.echo(f"Optuna    {status.optuna_revision or 'no tables yet'}")
+    made_by = f", by Optuna {status.optuna_version}" if status.of_local_times else ""
+    typer.echo(f"Optuna    {status.optuna_revision or 'no tables yet'}{made_by}")
     typer.echo(f"studies   {status.studies}")
     if status.orphans:
         typer.echo(
             f"orphans   rows of {len(status.orphans)} studies that were deleted elsewhere: lrsearch db clean"
+        )
+    if status.of_local_times:
+        raise DatabaseSetupError(
+            f"programs of Optuna {status.optuna_version} store other times than this version; stop them, "
+            f"then run: lrsearch db upgrade --storage {status.masked_url}"
         )
     if not status.current:
         raise DatabaseSetupError(

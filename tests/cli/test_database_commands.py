@@ -178,6 +178,24 @@ def test_tables_of_an_older_version_are_refused_with_the_command_that_mends_them
     assert "5 of 5" in succeed("show", finished).out
 
 
+def test_a_database_of_an_older_optuna_is_refused_and_its_upgrade_says_what_it_did(finished):
+    """Check and every other command name the version and the command that helps; the study is as before."""
+    with closing(sqlite3.connect("lrsearch.db")) as connection, connection:
+        connection.execute("UPDATE version_info SET library_version = '4.9.0'")
+    for words in (["optimize", finished], ["studies"], ["show", finished]):
+        message = refused(*words)
+        assert "Optuna 4.9.0" in message
+        assert "lrsearch db upgrade --storage sqlite:///lrsearch.db" in message
+    outcome = lrsearch("db", "check")
+    assert outcome.code == 2
+    assert "by Optuna 4.9.0" in outcome.out
+    assert "stop them, then run: lrsearch db upgrade" in outcome.err
+    out = succeed("db", "upgrade").out
+    assert f"It was one of Optuna 4.9.0 and is one of Optuna {optuna.__version__} now." in out
+    assert "It was" not in succeed("db", "upgrade").out
+    assert "5 of 5" in succeed("show", finished).out
+
+
 def test_a_database_that_is_lost_is_no_bad_input(monkeypatch):
     """Exit code 1, and the command that goes on once it is back."""
 
