@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         help="The database: its tables, their revision, and copies of all. "
-        "Keep passwords out of the command line: give their URL in [b]LRSEARCH_STORAGE[/].\n\n[b]Example[/]: lrsearch db check",
+        "Keep passwords out of the command line: give their URL in [b]LRSEARCH_STORAGE[/].\n\n"
+        "[b]Example[/]: lrsearch db check",
         no_args_is_help=True,
     )
     for function in (upgrade, check, clean, backup, restore, copy):
@@ -126,10 +127,7 @@ def copy(
 
 
 def _print_copied(copied: "Copied") -> None:
-    typer.echo(
-        f"Copied {copied.studies} studies ({copied.rows} rows) from {copied.source} to {copied.target}."
-    )
+    studies = "1 study" if copied.studies == 1 else f"{copied.studies} studies"
+    typer.echo(f"Copied {studies} ({copied.rows} rows) from {copied.source} to {copied.target}.")
     if copied.released:
-        typer.echo(
-            f"Trials that were running: {copied.released}. They are free in the copy, and keep their points."
-        )
+        typer.echo(f"Running trials: {copied.released}. They are free in the copy, and keep their points.")

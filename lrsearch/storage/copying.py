@@ -88,6 +88,7 @@ def back_up(url: str | None, file: Path, *, overwrite: bool) -> Copied:
     with beside as folder:
         part = Path(folder) / file.name
         copied = _copy_to(source, parse_address(_url_of(part)), target.masked_url)
+        _leave_log(part)  # so that who reads the file leaves nothing beside it
         _refuse_existing(file, overwrite=overwrite)  # it may have come meanwhile
         part.replace(file)
     return copied
@@ -144,9 +145,7 @@ def _refuse_existing(file: Path, *, overwrite: bool) -> None:
             "Name another one, or overwrite it: --force"
         )
     try:
-        # Leaving the log needs the file for oneself, and takes away what lies beside it.
-        with closing(sqlite3.connect(file, timeout=0)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")
+        _leave_log(file)  # which takes away what lies beside it, and nobody can who is not alone
     except sqlite3.OperationalError as error:
         raise DatabaseSetupError(
             f"a backup overwrites no database that a program has open, and {str(file)!r} is one: {error}. "
@@ -154,6 +153,16 @@ def _refuse_existing(file: Path, *, overwrite: bool) -> None:
         ) from None
     except sqlite3.DatabaseError:  # no database
         return
+
+
+def _leave_log(file: Path) -> None:
+    """Let a SQLite file be one file, as long as nobody opens it for writing.
+
+    Raises:
+        sqlite3.OperationalError: another connection has it open.
+    """
+    with closing(sqlite3.connect(file, timeout=0)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
 
 
 def _refuse_tables(target: StorageAddress) -> None:

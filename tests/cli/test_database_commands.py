@@ -1,5 +1,6 @@
 """The database from the command line: created, checked, refused; its password is never shown."""
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -33,6 +34,8 @@ COMMANDS = [
     ["db", "upgrade"],
     ["db", "check"],
     ["db", "clean"],
+    ["db", "backup", "copy.db"],
+    ["db", "copy", "--to", "sqlite:///copy.db"],
 ]
 
 
@@ -44,6 +47,32 @@ def test_clean_deletes_what_a_deletion_elsewhere_left():
     assert "lrsearch db clean" in succeed("db", "check").out
     assert succeed("db", "clean").out == "Deleted what was left of 1 studies.\n"
     assert "orphans" not in succeed("db", "check").out
+
+
+def test_a_study_is_backed_up_restored_and_copied(finished, monkeypatch):
+    """Each says what it copied and where to; the copies show what the first one shows."""
+    shown = succeed("show", finished).out
+    out = succeed("db", "backup", "backup.db").out
+    assert re.fullmatch(
+        r"Copied 1 study \(\d+ rows\) from sqlite:///lrsearch\.db to sqlite:///backup\.db\.\n", out
+    )
+    assert "--force" in refused("db", "backup", "backup.db")
+    assert succeed("db", "backup", "backup.db", "--force").out == out
+    monkeypatch.setenv("LRSEARCH_STORAGE", "sqlite:///restored.db")
+    assert "from sqlite:///backup.db to sqlite:///restored.db" in succeed("db", "restore", "backup.db").out
+    assert "holds studies or tables already" in refused("db", "restore", "backup.db")
+    assert "to sqlite:///copied.db" in succeed("db", "copy", "--to", "sqlite:///copied.db").out
+    for name in ("backup", "restored", "copied"):
+        assert succeed("show", finished, "--storage", f"sqlite:///{name}.db").out == shown
+    assert "from one database to another" in refused("db", "copy", "--to", "sqlite:///./restored.db")
+    assert "there is no file 'nothing.db'" in refused("db", "restore", "nothing.db")
+
+
+def test_a_copy_needs_a_database_that_exists(tmp_path):
+    """A misspelled name makes no empty copy, nor a file of that name."""
+    for words in (["db", "backup", "copy.db"], ["db", "copy", "--to", "sqlite:///copy.db"]):
+        refused(*words, "--storage", "sqlite:///misspelled.db")
+    assert {path.name for path in tmp_path.glob("*.db")} == {"lrsearch.db"}
 
 
 def test_upgrade_creates_the_tables_and_check_says_they_are_current():
