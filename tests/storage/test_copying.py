@@ -213,9 +213,9 @@ def test_a_backup_is_one_whole_file(created_url: str, tmp_path: Path) -> None:
     assert copied.target == str(parse_address(f"sqlite:///{file}"))
     before = file.read_bytes()
     assert restore(file, f"sqlite:///{tmp_path}/restored.db").rows == copied.rows
-    assert check_database(f"sqlite:///{file}").studies == 1
     assert file.read_bytes() == before
     assert list(folder.iterdir()) == [file]
+    assert check_database(f"sqlite:///{file}").studies == 1
 
 
 @pytest.mark.usefixtures("slots")
