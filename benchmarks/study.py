@@ -28,6 +28,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
+from benchmarks import postgresql
 from lrsearch.parameters import SearchSpace
 from lrsearch.results import EpochResult
 from lrsearch.schedules import Hyperparameters
@@ -243,9 +244,7 @@ def _empty_database(storage_name: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{folder}/study.db"
     else:
-        from tests.fixtures.databases import _postgresql_database, _server  # the server that tests use
-
-        with _server() as server, _postgresql_database(server) as url:
+        with postgresql.server() as server, postgresql.empty_database(server.url) as url:
             yield url
 
 

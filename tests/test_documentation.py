@@ -1,8 +1,11 @@
 """README and docs are true to the letter: their commands run, their files and links exist."""
 
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -115,6 +118,23 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     printed = capsys.readouterr().out
     assert "Study by-itself: 16 of 16 trials have ended" in printed
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_many_machines_run(monkeypatch, tmp_path, capsys):
+    """In their order, on one database; those that start Ray in a process of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    lines = commands(ROOT / "docs" / "distributed.md", "lrsearch")
+    assert len(lines) >= 8
+    for line in lines:
+        if "--engine ray" in line:
+            words = [sys.executable, "-m", *shlex.split(line)]
+            subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        else:
+            run(monkeypatch, line)
+    counts = re.findall(r"Study digits-tpe: (\d+ of \d+) trials have ended", capsys.readouterr().out)
+    assert counts[:2] == ["40 of 40", "60 of 60"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _WORKERS_KEY = "pk_lrsearch_workers"
+_STATES, _BEGUN = "ix_lrsearch_slots_study_uuid", "ix_lrsearch_slots_begun"
 
 
 def upgrade() -> None:
@@ -21,6 +22,11 @@ def upgrade() -> None:
     with op.batch_alter_table("lrsearch_slots") as slots:
         slots.add_column(sa.Column("checkpoint", sa.String(255), nullable=True))
         slots.add_column(sa.Column("traceback", sa.Text(), nullable=True))
+    has_trial = sa.text("trial IS NOT NULL")
+    op.create_index(_STATES, "lrsearch_slots", ["study_uuid", "state", "slot"])
+    op.create_index(
+        _BEGUN, "lrsearch_slots", ["study_uuid", "slot"], postgresql_where=has_trial, sqlite_where=has_trial
+    )
     with op.batch_alter_table("lrsearch_workers") as workers:
         workers.add_column(sa.Column("machine", sa.String(255), nullable=False, server_default=""))
         workers.add_column(sa.Column("process_started", sa.Double(), nullable=True))
@@ -40,6 +46,8 @@ def downgrade() -> None:
         workers.create_primary_key(_WORKERS_KEY, ["id"])
         for column in ("left_at", "process_started", "machine"):
             workers.drop_column(column)
+    op.drop_index(_BEGUN, "lrsearch_slots")
+    op.drop_index(_STATES, "lrsearch_slots")
     with op.batch_alter_table("lrsearch_slots") as slots:
         slots.drop_column("traceback")
         slots.drop_column("checkpoint")

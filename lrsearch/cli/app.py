@@ -16,6 +16,8 @@ from lrsearch.cli import (
     optimize,
     range_test,
     report,
+    service,
+    status,
     studies,
     train,
     worker,
@@ -52,7 +54,21 @@ def options(
     """Find the learning rate and the learning-rate schedule that train your PyTorch model best."""
 
 
-_MODULES = (optimize, range_test, confirm, report, export, train, worker, studies, dashboard, data, database)
+_MODULES = (
+    optimize,
+    range_test,
+    confirm,
+    report,
+    export,
+    train,
+    service,
+    worker,
+    status,
+    studies,
+    dashboard,
+    data,
+    database,
+)
 for module in _MODULES:
     module.register(app)
 

@@ -180,9 +180,7 @@ def choose_display(*, quiet: bool, log_format: str) -> Display:
     return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
-_WAITING = (
-    "waiting for the trials of other workers; those of a worker that died become free within two minutes"
-)
+_WAITING = "waiting for the trials of other workers; those of one that died become free within four minutes"
 
 
 def _ended_line(trial: EndedTrial) -> str:

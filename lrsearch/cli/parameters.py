@@ -72,19 +72,23 @@ def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] =
     return shlex.join([*words, *(word for reference in allowed for word in ("--allow-task", reference))])
 
 
-def run_command(spec: "StudySpec", storage: str | None, script: str = "python train.py") -> str:
+def run_command(
+    spec: "StudySpec", storage: str | None, script: str = "python train.py", engine: Sequence[str] = ()
+) -> str:
     """Return the command that goes on with a study.
 
     Args:
         spec: of the study.
         storage: the option ``--storage`` as it was given, or None.
         script: what trains a trial, where that is a script of the user's.
+        engine: options that choose the engine.
     """
     from lrsearch.service.tasks import references
     from lrsearch.spec import EXTERNAL
 
     if spec.task != EXTERNAL:
-        return command("optimize", spec.name, storage, references(spec))
+        words = command("optimize", spec.name, storage, references(spec))
+        return " ".join([words, shlex.join(engine)]) if engine else words
     verb, name, *rest = shlex.split(command("worker", spec.name, storage))[1:]
     return shlex.join(["lrsearch", verb, "--study", name, *rest, "--command", script])
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import optuna
 
 from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, UnknownNameError
-from lrsearch.results import Outcome, TrialResult
+from lrsearch.results import Outcome, TrialResult, storable
 from lrsearch.service.progress import EndedTrial, RunningTrial
-from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
+from lrsearch.service.studies import OpenStudy, open_study, reopen, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
@@ -139,7 +139,7 @@ class ExternalTrial:
         epochs = self._last.epoch if self._last else 0
         if failure is None and self._last is not None:
             return TrialResult(Outcome.COMPLETE, self._last.valid_loss, epochs)
-        return TrialResult(Outcome.FAIL, None, epochs, reason=failure or NOTHING_REPORTED)
+        return TrialResult(Outcome.FAIL, None, epochs, reason=storable(failure or NOTHING_REPORTED))
 
     def _described(self, what: str) -> str:
         if self._last is None:
@@ -166,7 +166,7 @@ def budget_spent(worker: Worker) -> BudgetSpentError:
     if running:
         state = (
             f"have begun, and {running} of them run elsewhere; those of a script that was killed become free "
-            "within two minutes."
+            "within four minutes."
         )
     return BudgetSpentError(
         f"all {spec.trials} trials of study {spec.name!r} {state} Add some: {shlex.join(more)}"
@@ -222,7 +222,7 @@ def open_external(
         with blamed_on(f"study {study!r}", overrides):
             spec = stored_spec(record, overrides)
         _check_external(spec)
-        return OpenStudy(record, spec)
+        return OpenStudy(record, spec, reopen(database, record))
     draft = read_spec(Path(study), overrides)
     _check_external(draft)
     load_kinds(draft, allowed)

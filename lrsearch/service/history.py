@@ -59,9 +59,10 @@ class History:
                 self.add(slot.slot, slot.point, news[-1])
         return news
 
-    def restart(self, trial: int) -> None:
-        """Forget the losses of a trial that trains from its beginning."""
-        self.losses[trial] = {}
+    def restart(self, trial: int, epoch: int = 0) -> None:
+        """Forget the losses of a trial that goes on from an epoch, or begins anew, after it."""
+        before = self.losses.get(trial, {})
+        self.losses[trial] = {each: loss for each, loss in before.items() if each <= epoch}
 
     def enter(self, trial: int, epoch: int, loss: float) -> None:
         """Remember a loss."""

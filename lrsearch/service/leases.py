@@ -14,7 +14,7 @@ from lrsearch.results import Claim
 from lrsearch.storage.expiry import expire_leases
 from lrsearch.storage.retry import without_waiting
 from lrsearch.storage.slots import Slots
-from lrsearch.storage.workers import see_worker
+from lrsearch.storage.workers import free_the_dead, see_worker
 from lrsearch.training.pulse import beats
 
 RENEWALS_PER_LEASE = 3
@@ -88,6 +88,7 @@ class LeaseKeeper:
             claims = self._claims
         self._slots.renew(claims)
         see_worker(self._slots.database, self._worker)
+        free_the_dead(self._slots.database, self._slots.study_uuid)
 
     def _stalls(self) -> bool:
         steps, since = self._last_step

@@ -18,6 +18,8 @@ class StopReason(Enum):
     NO_GAIN = "the last trials brought no gain"
     FAILURES = "trials keep failing"
     LIMIT = "this worker has run its number of trials"
+    PAUSED = "the study was paused"
+    STOPPED = "the study was stopped"
     DRAINED = "this worker begins no more trials here"
 
 

@@ -1,5 +1,6 @@
 """The loop: claims slots of a study's budget, trains them in lanes, prunes, tells and refills."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.studies import STEPS_ATTRIBUTE
 from lrsearch.training.array import TrialArray
+from lrsearch.training.saved_lane import MisfitError, SavedLane
+
+_log = logging.getLogger(__name__)
 
 LOSS_ATTRIBUTE = "lrsearch:untrained_loss"  # of Optuna's study
 SAME_LOSS = 1e-3  # relative: devices round differently, another model or other data differ by more
@@ -47,9 +51,12 @@ class Search:
             own; None does so if it trains elsewhere than on the CPU, which asking would take time from.
         exits_if_stalled: whether the process ends if no step finishes for ``run.stall_timeout_s``; its trials
             are given up in any case.
+        name: of the worker, which no other that is alive may have; None for one made of host and process.
 
     Raises:
         StudyConflictError: if the task has changed since the study began.
+        WorkerNameTakenError: if a worker of this name is alive.
+        WorkersFullError: if the study has as many workers as it allows.
     """
 
     def __init__(
@@ -62,11 +69,18 @@ class Search:
         *,
         asks_ahead: bool | None = None,
         exits_if_stalled: bool = True,
+        name: str | None = None,
     ) -> None:
         self.study = study
         patience_s = study.spec.run.storage_patience_s
         self._worker = Worker(
-            database, study, array.device, lease_s, patience_s=patience_s, exits_if_stalled=exits_if_stalled
+            database,
+            study,
+            array.device,
+            lease_s,
+            patience_s=patience_s,
+            exits_if_stalled=exits_if_stalled,
+            name=name,
         )
         self._array, self._lane_count = array, lanes
         self._trained: dict[_Key, EndedTrial] = {}
@@ -85,7 +99,7 @@ class Search:
         """Train until the budget is used up, and yield where the study stands.
 
         A value comes after every epoch, and whenever trials have begun. Slots of trials that still run when
-        it stops are released: they keep their points, and the next run restarts them. While the database
+        it stops are released, and the next run goes on with them from their checkpoint. While the database
         does not answer, the lanes are trained on, and what they learn is stored when it is back.
 
         Args:
@@ -107,9 +121,13 @@ class Search:
                     yield self._progress(news)
                 if self._lanes:
                     yield self._progress(self._train(thread))
+                    if self._worker.checkpoints.due:
+                        self._save()
                 elif not news:
                     yield self._progress([])
                     time.sleep(WAIT_S)
+            if self._worker.checkpoints.wanted:
+                self._save()
         yield replace(self._progress([]), stopped=reason)
 
     def _check_same_task(self) -> None:
@@ -201,13 +219,31 @@ class Search:
 
     def _start(self, lane: _Lane) -> TrialResult | None:
         """Put a trial into a free lane; return how it ended if that failed."""
+        number, hyperparameters = lane.shown.number, lane.shown.hyperparameters
         try:
-            self._array.start(lane.shown.number, lane.shown.hyperparameters)
+            if lane.held.saved is not None:
+                lane = self._resumed(lane, lane.held.saved)
+            if lane.shown.epoch == 0:
+                self._array.start(number, hyperparameters)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
             where = trimmed_traceback(error)
             return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error), traceback=where)
-        self._lanes[lane.shown.number] = lane
+        self._lanes[number] = lane
         return None
+
+    def _resumed(self, lane: _Lane, saved: SavedLane) -> _Lane:
+        """Put a trial into a free lane as it was saved; return it as it begins anew if that is no use."""
+        try:
+            self._array.resume(lane.shown.number, lane.shown.hyperparameters, saved)
+        except MisfitError as error:
+            _log.warning("trial %d begins anew, as its checkpoint does not fit: %s", lane.shown.number, error)
+            return self._lane(self._worker.begin_anew(lane.held))
+        return replace(lane, held=replace(lane.held, saved=None))  # it takes memory
+
+    def _save(self) -> None:
+        """Write a checkpoint of the lanes, from which others go on if this worker cannot."""
+        advanced = [lane for lane in self._lanes.values() if lane.shown.epoch > 0]
+        self._worker.save([(lane.held, self._array.save(lane.shown.number)) for lane in advanced])
 
     def _key(self, hyperparameters: Hyperparameters) -> _Key:
         schedule = Schedule(hyperparameters, self._plan.epochs, self._array.steps_per_epoch)

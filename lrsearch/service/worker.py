@@ -1,7 +1,5 @@
 """A worker: one process's part in a study, from the claim of a slot to the result that it leaves there."""
 
-import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from lrsearch.parameters import Point, Scalar
 from lrsearch.results import Claim, EpochResult, TrialResult
 from lrsearch.search.samplers import SLOT_ATTRIBUTE, Turn, proposing_sampler
 from lrsearch.search.space import distributions
+from lrsearch.service.checkpoints import Checkpoints, checkpoint_folder, digest_of
 from lrsearch.service.history import History
 from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.ledger import Ledger
@@ -23,12 +22,17 @@ from lrsearch.service.outage import Outage
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy, stored_spec
+from lrsearch.storage.checkpoints import name_checkpoint, named_checkpoints
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, forget_epochs
 from lrsearch.storage.optuna_tables import NewTrial
+from lrsearch.storage.process import this_process
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.study_states import pause_failing, study_state
+from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
+from lrsearch.storage.workers import free_the_dead, join_study, leave_study
+from lrsearch.training.saved_lane import SavedLane
 
 WAIT_S = 0.5
 
@@ -42,12 +46,16 @@ class HeldTrial:
         searched: the searched values of its point.
         shown: the trial as it is shown when it begins.
         protected: whether it is one of the study's first trials, which are not pruned.
+        digest: of all that decides its losses.
+        saved: what it goes on from; None if it begins at its first epoch.
     """
 
     claim: Claim
     searched: Point
     shown: RunningTrial
     protected: bool
+    digest: str = ""
+    saved: SavedLane | None = None
 
     @property
     def number(self) -> int:
@@ -71,6 +79,11 @@ class Worker:
         lease_s: how long its claims last without being renewed, in seconds.
         patience_s: how long it goes on without the database, in seconds; None where every call waits for it.
         exits_if_stalled: whether the process ends if its training hangs.
+        name: of the worker, which no other that is alive may have; None for one made of host and process.
+
+    Raises:
+        WorkerNameTakenError: if a worker of this name is alive.
+        WorkersFullError: if the study has as many workers as it allows.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class Worker:
         *,
         patience_s: float | None = None,
         exits_if_stalled: bool = True,
+        name: str | None = None,
     ) -> None:
         self.database, self.study = database, study
         self.slots = Slots(database, study.record.uuid, lease_s)
@@ -89,11 +103,18 @@ class Worker:
         self.history = History(self.slots, self.plan)
         self._stored = study.record.spec
         self._optuna: tuple[int, optuna.Study] | None = None
-        host, pid = socket.gethostname(), os.getpid()
-        self._name = f"{host}:{pid}:{uuid4().hex[:8]}"
-        register_worker(database, study.record.uuid, self._name, host, pid, device)
+        process = this_process()
+        self._name = name or f"{process.host}:{process.pid}:{uuid4().hex[:8]}"
+        join_study(database, study.record.uuid, self._name, process, device)
+        free_the_dead(database, study.record.uuid)
+        self.state = study_state(database, study.record.uuid)
         stall_timeout_s = study.spec.run.stall_timeout_s
         self.keeper = LeaseKeeper(self.slots, self._name, stall_timeout_s, exits=exits_if_stalled)
+        self._notes: list[str] = []
+        run, folder = study.spec.run, checkpoint_folder(database.address, study.spec.run.checkpoint_dir)
+        self.checkpoints = Checkpoints(
+            folder / study.record.uuid, study.record.uuid, self._name, run, self._notes.append
+        )
         self._outage = Outage(database.address, patience_s)
         if patience_s is None:
             database.wait_for(study.spec.run.storage_patience_s)
@@ -118,7 +139,10 @@ class Worker:
             while self._ledger.pending:
                 time.sleep(WAIT_S)
                 self.write()
-            self.settle()
+            self._outage.attempt(self.slots.settle, None)
+            self._sweep()
+            uuid = self.study.record.uuid
+            self._outage.attempt(lambda: leave_study(self.database, uuid, self._name), None)
         finally:
             self.keeper.__exit__(kind, error, trace)
 
@@ -137,14 +161,19 @@ class Worker:
         run = self.plan.spec.run
         if stop_requested():
             return StopReason.INTERRUPTED
+        if self.state.name in {PAUSED, FAILING}:
+            return StopReason.PAUSED if self.state.name == PAUSED else StopReason.FAILURES
+        if self.state.name == STOPPED and not busy:
+            return StopReason.STOPPED
         if run.timeout_s is not None and time.monotonic() - self._started >= run.timeout_s:
             return StopReason.TIMEOUT
         if self.history.keeps_failing:
+            self._pause_failing()
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
-        counts = self._outage.attempt(self.slots.counts, None) if not busy else None
-        return StopReason.BUDGET if counts is not None and counts.free + counts.leased == 0 else None
+        spent = not busy and self._outage.attempt(self.slots.all_ended, otherwise=False)
+        return StopReason.BUDGET if spent else None
 
     def catch_up(self, running: Collection[int]) -> list[EndedTrial]:
         """Follow what happened outside, and return the trials that others ended.
@@ -155,7 +184,8 @@ class Worker:
         return self._outage.attempt(lambda: self._caught_up(running), [])
 
     def _caught_up(self, running: Collection[int]) -> list[EndedTrial]:
-        stored = study_spec(self.database, self.study.record.uuid)
+        uuid = self.study.record.uuid
+        stored, self.state = study_spec(self.database, uuid), study_state(self.database, uuid)
         if stored != self._stored:
             spec = stored_spec(replace(self.study.record, spec=stored))
             run = self.plan.spec.run
@@ -176,6 +206,8 @@ class Worker:
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` slots, and keep their leases alive."""
         none: list[Claim] = []
+        if self.state.name != OPEN:
+            return none
         claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit), none)
         self._held |= {claim.slot: claim for claim in claims}
         self.keeper.hold(self._held.values())
@@ -195,8 +227,8 @@ class Worker:
             self.write()
 
     def settle(self) -> None:
-        """Tell Optuna all results that it does not know."""
-        self._outage.attempt(self.slots.settle, None)
+        """Tell Optuna results that it may not know: those of workers that have died."""
+        self._outage.attempt(self.slots.settle_what_is_due, None)
 
     def write(self) -> set[int]:
         """Write what the database does not know yet, if it answers; return the slots that were lost.
@@ -280,23 +312,65 @@ class Worker:
             best=self.history.best,
             last_failure=self.history.last_failure,
             news=tuple(news),
-            notes=self._outage.take_notes(),
+            notes=self._take_notes(),
             elapsed_s=elapsed_s,
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,
         )
 
     def _restarted(self, claims: Sequence[Claim]) -> list[HeldTrial]:
-        """Return the trials that slots have: they train from their beginning."""
-        lost = {claim.slot for claim in forget_epochs(self.slots, claims)}
-        held = [
-            self._held_trial(claim, claim.trial, claim.point)
+        """Return the trials that slots have: they go on from their checkpoints, or begin anew."""
+        again = [
+            self._recalled(self._held_trial(claim, claim.trial, claim.point))
             for claim in claims
-            if claim.trial is not None and claim.point is not None and claim.slot not in lost
+            if claim.trial is not None and claim.point is not None
         ]
+        self.checkpoints.forget_read()
+        lost = {each.slot for each in forget_epochs(self.slots, [(t.claim, t.shown.epoch) for t in again])}
+        held = [trial for trial in again if trial.claim.slot not in lost]
         for trial in held:
-            self.history.restart(trial.number)
+            self.history.restart(trial.number, trial.shown.epoch)
         return held
+
+    def _recalled(self, trial: HeldTrial) -> HeldTrial:
+        """Return a trial with what it goes on from, if that is all there."""
+        saved = self.checkpoints.read(trial.claim, trial.digest)
+        losses = self.history.losses.get(trial.number, {})
+        if saved is None or any(epoch not in losses for epoch in range(1, saved.epoch + 1)):
+            return trial
+        shown = replace(trial.shown, epoch=saved.epoch, valid_loss=losses[saved.epoch])
+        return replace(trial, shown=shown, saved=saved)
+
+    def begin_anew(self, trial: HeldTrial) -> HeldTrial:
+        """Return a trial as it is without its checkpoint; if it was lost, its next epoch says so."""
+        forget_epochs(self.slots, [(trial.claim, 0)])
+        self.history.restart(trial.number)
+        return replace(trial, shown=replace(trial.shown, epoch=0, valid_loss=None), saved=None)
+
+    # Checkpoints
+
+    def save(self, lanes: Sequence[tuple[HeldTrial, SavedLane]]) -> None:
+        """Write a checkpoint of trials that it holds, from which whoever trains them next goes on."""
+        if not lanes or self._ledger.pending:  # a trial goes on only from epochs that are stored
+            return
+        name = self.checkpoints.write({(held.number, held.digest): saved for held, saved in lanes})
+        if name is not None:
+            claims = [held.claim for held, _saved in lanes]
+            self._outage.attempt(lambda: name_checkpoint(self.slots, claims, name), None)
+            self._sweep()
+
+    def _pause_failing(self) -> None:
+        """Pause the study, so that a broken task does not use up its budget, here or elsewhere."""
+        uuid, reason = self.study.record.uuid, self.history.last_failure or "no reason was given"
+        self._outage.attempt(lambda: pause_failing(self.database, uuid, reason), None)
+
+    def _sweep(self) -> None:
+        """Delete the checkpoints that no trial goes on from."""
+        uuid = self.study.record.uuid
+        named = self._outage.attempt(lambda: named_checkpoints(self.database, uuid), None)
+        if named is not None:
+            all_ended = self._outage.attempt(self.slots.all_ended, otherwise=False)
+            self.checkpoints.sweep(named, all_ended=all_ended)
 
     def _asked(self, claims: Sequence[Claim]) -> list[HeldTrial]:
         """Return new trials, their points proposed by the study's sampler."""
@@ -320,6 +394,15 @@ class Worker:
             if claim.slot in numbers
         ]
 
+    def _take_notes(self) -> tuple[str, ...]:
+        notes = (*self._notes, *self._outage.take_notes())
+        self._notes.clear()
+        return notes
+
     def _held_trial(self, claim: Claim, number: int, searched: Mapping[str, Scalar]) -> HeldTrial:
         shown = self.plan.running(number, searched)
-        return HeldTrial(claim, dict(searched), shown, searched in self.plan.protected)
+        spec = self.plan.spec
+        digest = digest_of(
+            shown.hyperparameters, spec.task, spec.epochs, spec.batch_size, spec.optimizer.name, spec.seed
+        )
+        return HeldTrial(claim, dict(searched), shown, searched in self.plan.protected, digest)

@@ -76,7 +76,7 @@ def parse_address(url: str | None = None) -> StorageAddress:
 
 def engine_options(address: StorageAddress) -> dict[str, Any]:
     """Return the keyword arguments of ``sqlalchemy.create_engine`` for this address."""
-    options: dict[str, Any] = {"pool_pre_ping": True}
+    options: dict[str, Any] = {}
     if address.backend == "sqlite":
         from lrsearch.storage.sqlite import ReadOnlyConnection, WriteAheadConnection
 

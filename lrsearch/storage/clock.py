@@ -1,19 +1,34 @@
 """Time as the database tells it: the one clock that the workers of a study share."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 _NOW = {
-    "sqlite": sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
     # Not now(), which is the time at which the transaction began.
-    "postgresql": sa.text("SELECT extract(epoch FROM clock_timestamp())"),
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)",
 }
+
+
+class Now(FunctionElement[float]):
+    """The database's time in unix seconds, as part of a statement."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(Now)
+def _compiled(_now: Now, compiler: Any, **_options: Any) -> str:
+    return _NOW[compiler.dialect.name]
 
 
 def unix_seconds(connection: sa.Connection) -> float:
     """Return the database's time in unix seconds."""
-    return float(connection.execute(_NOW[connection.dialect.name]).scalar_one())
+    return connection.execute(sa.select(Now())).scalar_one()
 
 
 def naive_utc(connection: sa.Connection) -> datetime:

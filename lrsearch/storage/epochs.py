@@ -59,8 +59,12 @@ def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float
     return lost
 
 
-def forget_epochs(slots: Slots, claims: Sequence[Claim]) -> list[Claim]:
-    """Delete all epochs of trials that begin anew: those of their last attempt, ours and Optuna's.
+def forget_epochs(slots: Slots, restarts: Sequence[tuple[Claim, int]]) -> list[Claim]:
+    """Delete the epochs that trials train once more: those of their last attempt, ours and Optuna's.
+
+    Args:
+        slots: the study's slots.
+        restarts: claims, each with the epoch that its trial goes on from; 0 where it begins anew.
 
     Returns:
         The claims that are lost; nothing was deleted for them.
@@ -69,15 +73,16 @@ def forget_epochs(slots: Slots, claims: Sequence[Claim]) -> list[Claim]:
 
     def write(connection: sa.Connection) -> list[Claim]:
         held = slots.renew_within(connection, claims)
-        trials = [trial for trial in held.values() if trial is not None]
-        mine = sa.and_(EpochValueRow.study_uuid == slots.study_uuid, EpochValueRow.trial.in_(trials))
-        connection.execute(sa.delete(EpochValueRow).where(mine))
-        if known:
-            ids = list(slots.trial_ids.of(connection, trials).values())
-            reported = trial_intermediate_values.c.trial_id.in_(ids)
-            connection.execute(sa.delete(trial_intermediate_values).where(reported))
+        by_epoch: dict[int, list[int]] = defaultdict(list)
+        for claim, epoch in restarts:
+            trial = held.get((claim.slot, claim.attempt))
+            if trial is not None:
+                by_epoch[epoch].append(trial)
+        for epoch, trials in by_epoch.items():
+            _forget(connection, slots, trials, epoch, reported=known)
         return [claim for claim in claims if (claim.slot, claim.attempt) not in held]
 
+    claims = [claim for claim, _epoch in restarts]
     return slots.database.transaction(write) if claims else []
 
 
@@ -111,6 +116,23 @@ def curves(database: Database, study_uuid: str, trial: int | None = None) -> lis
     for number, epoch, name, value in database.read(lambda connection: connection.execute(query).all()):
         values[number, epoch][name] = _from_stored(value)
     return [_epoch_result(number, epoch, by_name) for (number, epoch), by_name in values.items()]
+
+
+def _forget(
+    connection: sa.Connection, slots: Slots, trials: Sequence[int], epoch: int, *, reported: bool
+) -> None:
+    """Delete the later epochs of trials; with what was reported to Optuna, where that is possible."""
+    later = sa.and_(
+        EpochValueRow.study_uuid == slots.study_uuid,
+        EpochValueRow.trial.in_(trials),
+        EpochValueRow.epoch > epoch,
+    )
+    connection.execute(sa.delete(EpochValueRow).where(later))
+    if reported:
+        ids = list(slots.trial_ids.of(connection, trials).values())
+        columns = trial_intermediate_values.c
+        later = sa.and_(columns.trial_id.in_(ids), columns.step > epoch)
+        connection.execute(sa.delete(trial_intermediate_values).where(later))
 
 
 def _check_metrics(epoch: EpochResult) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lrsearch.results import Claim, Outcome
+from lrsearch.storage import clock
 from lrsearch.storage.tables import FREE, LEASED, TOLD, EpochValueRow, SlotRow
 from lrsearch.storage.upsert import insert_missing
 
@@ -97,8 +98,19 @@ def change_held(study_uuid: str, claims: Sequence[Claim], **values: Any) -> sa.E
             sa.tuple_(SlotRow.slot, SlotRow.attempt).in_(keys),
         )
         .values(**values)
-        .returning(SlotRow.slot, SlotRow.attempt, SlotRow.trial)
+        .returning(SlotRow.slot, SlotRow.attempt, SlotRow.trial, SlotRow.lease_until)
     )
+
+
+def renew(study_uuid: str, claims: Sequence[Claim], lease_s: float) -> sa.Executable:
+    """Prolong the leases of those claims that are still held, by the clock of the moment in which it is done.
+
+    Args:
+        study_uuid: our key of the study.
+        claims: on its slots.
+        lease_s: how long they last from then on, in seconds.
+    """
+    return change_held(study_uuid, claims, lease_until=clock.Now() + lease_s)
 
 
 def change_each(connection: sa.Connection, study_uuid: str, changes: Iterable[Mapping[str, Any]]) -> None:
@@ -141,6 +153,7 @@ def end_deadly_slots(dead: sa.ColumnElement[bool], now: float, max_retries: int)
             attempt=SlotRow.attempt + 1,
             deaths=SlotRow.deaths + 1,
             lease_until=None,
+            checkpoint=None,
             ended_at=now,
             outcome=Outcome.FAIL.value,
             epochs=epochs,

@@ -11,7 +11,7 @@ def masked(url: str) -> str:
 
 
 def masked_arguments(words: Sequence[str]) -> list[str]:
-    """Return a command line without passwords; their URLs may stand alone or after ``=``."""
+    """Return a command line without the passwords of the URLs in it, alone or after ``=``."""
     return [_masked_argument(word) for word in words]
 
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.storage.address import StorageAddress, engine_options
 from lrsearch.storage.distributions import SharedDistributions, widen_stored
+from lrsearch.storage.idle_connections import check_idle_connections
 from lrsearch.storage.optuna_tables import stored_value, trial_values, trials
 from lrsearch.storage.retry import with_retries
 from lrsearch.storage.upsert import upsert
@@ -95,6 +96,7 @@ class ReliableStorage(RDBStorage):
             if hasattr(self, "engine"):
                 self.engine.dispose()
             raise
+        check_idle_connections(self.engine)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address})"
@@ -134,6 +136,8 @@ class ReliableStorage(RDBStorage):
 
         def once() -> Result:
             with self.engine.connect() as connection:
+                if self._reads_without_transaction:
+                    connection.execution_options(isolation_level="AUTOCOMMIT")
                 return query(connection)
 
         return with_retries(once, self.address, self.retry_s)
@@ -207,6 +211,11 @@ class ReliableStorage(RDBStorage):
         for trial in found:
             self._distributions.share(study_id, trial.distributions)
         return found
+
+    @property
+    def _reads_without_transaction(self) -> bool:
+        # Beginning and ending one takes as long as what is read. But only in one is PostgreSQL read-only.
+        return self.address.backend == "postgresql" and not self.address.read_only
 
     def _transact(self, write: Callable[[sa.Connection], Result]) -> Result:
         with self.engine.begin() as connection:

@@ -109,6 +109,7 @@ def columns_of(result: TrialResult) -> dict[str, Any]:
     return {
         "state": TOLD,
         "lease_until": None,
+        "checkpoint": None,
         "outcome": result.outcome.value,
         "value": result.value,
         "epochs": result.epochs,

@@ -64,6 +64,8 @@ class Slots:
         self.contact = Contact(lease_s)
         self._first_open = 0  # the slots below it are done for good, and are not looked at again
         self._looked_for_unheld_s = -math.inf
+        self._settled_s = -math.inf
+        self._owes_results = False
 
     def grow(self, total: int) -> None:
         """Add free slots until there are ``total``; a budget never shrinks."""
@@ -82,7 +84,7 @@ class Slots:
 
         def write(connection: sa.Connection) -> list[Claim]:
             now = self._now(connection)
-            connection.execute(self._end_deadly_slots(now))
+            self._owes_results |= connection.execute(self._end_deadly_slots(now)).rowcount > 0
             rows: list[sa.Row[Any]] = []
             for available in (leases.free(), self._dead(now)):
                 slots = sa.and_(*self._open, available)
@@ -135,17 +137,16 @@ class Slots:
         Returns:
             The trial number in each slot that is still held, by slot and attempt.
         """
-        lease_until = self._now(connection) + self.lease_s
-        renewal = leases.change_held(self.study_uuid, claims, lease_until=lease_until)
-        rows = connection.execute(renewal).all()
-        return {(row.slot, row.attempt): row.trial for row in rows}
+        _now, held = self._renewed(connection, claims)
+        return held
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Give slots back: their trials stay as they are for the next holder. Lost claims are passed over."""
-        self._change(list(claims), state=FREE, worker=None, lease_until=None)
+        if released := list(claims):
+            self._change(released, state=FREE, worker=None, lease_until=None)
 
     def finish(self, endings: Sequence[tuple[Claim, TrialResult]]) -> list[Claim]:
-        """Store how the trials in claimed slots ended.
+        """Store how the trials in claimed slots ended, and tell Optuna.
 
         Returns:
             The claims that are lost; their results are not stored.
@@ -153,16 +154,26 @@ class Slots:
         Raises:
             ValueError: a value is NaN, or missing from a COMPLETE trial.
         """
-        changes = [(claim, {"slot": claim.slot, **columns_of(result)}) for claim, result in endings]
+        columns = [columns_of(result) for _claim, result in endings]
+        known = self.database.knows_optunas_tables
+        common = {"state": DONE} if known else {}
 
         def write(connection: sa.Connection) -> list[Claim]:
-            held = self.renew_within(connection, [claim for claim, _change in changes])
-            ended_at = {"ended_at": clock.unix_seconds(connection)}
-            mine = [change | ended_at for claim, change in changes if (claim.slot, claim.attempt) in held]
-            leases.change_each(connection, self.study_uuid, mine)
-            return [claim for claim, _change in changes if (claim.slot, claim.attempt) not in held]
+            now, held = self._renewed(connection, [claim for claim, _result in endings])
+            changes, results = [], {}
+            for (claim, result), row in zip(endings, columns, strict=True):
+                key = (claim.slot, claim.attempt)
+                if key in held:
+                    changes.append({"slot": claim.slot, **row, **common, "ended_at": now})
+                    if (trial := held[key]) is not None:
+                        results[trial] = result
+            leases.change_each(connection, self.study_uuid, changes)
+            if known:
+                tell(connection, self.trial_ids, results, clock.from_unix_seconds(now))
+            return [claim for claim, _result in endings if (claim.slot, claim.attempt) not in held]
 
-        lost = self.database.transaction(write) if changes else []
+        lost = self.database.transaction(write) if endings else []
+        self._owes_results |= not known
         # A transaction that was repeated may have found its own commit.
         return [claim for claim in lost if not self._has_ended(claim)]
 
@@ -171,16 +182,23 @@ class Slots:
 
         Any worker may do so at any time, and several at once.
         """
+        self._owes_results = False
         if self.database.knows_optunas_tables:
             self.database.transaction(self._settle)
         else:
-            told = self.database.transaction(self._told)
+            _now, told = self.database.transaction(self._told)
             self._end_publicly({row.trial: result_of(row) for row in told if row.trial is not None})
             self.database.transaction(lambda connection: self._mark_done(connection, told))
         # They are looked for once in the time of a lease, as none is ended before it is that old.
         if time.monotonic() - self._looked_for_unheld_s >= self.lease_s:
             self._end_unheld_trials()
             self._looked_for_unheld_s = time.monotonic()
+        self._settled_s = time.monotonic()
+
+    def settle_what_is_due(self) -> None:
+        """Settle if this worker knows of a result that Optuna lacks, else once in the time of a lease."""
+        if self._owes_results or time.monotonic() - self._settled_s >= self.lease_s:
+            self.settle()
 
     def enqueue(self, point: Mapping[str, Any]) -> int | None:
         """Prescribe parameters to the lowest free slot that has none and no trial.
@@ -200,6 +218,12 @@ class Slots:
         rows = self.database.read(lambda connection: connection.execute(count.group_by(SlotRow.state)).all())
         by_state = {row[0]: row[1] for row in rows}
         return SlotCounts(*(by_state.get(state, 0) for state in (FREE, LEASED, TOLD, DONE)))
+
+    def all_ended(self) -> bool:
+        """Return whether every slot has a result."""
+        mine = SlotRow.study_uuid == self.study_uuid
+        left = sa.select(SlotRow.slot).where(mine, SlotRow.state.in_((FREE, LEASED))).limit(1)
+        return self.database.read(lambda connection: connection.scalar(left)) is None
 
     def trials(self) -> set[int]:
         """Return the numbers of the trials that slots name."""
@@ -232,8 +256,12 @@ class Slots:
 
         The lowest slots are left out as far as the last call found all of them done.
         """
-        begun = sa.or_(SlotRow.trial.is_not(None), SlotRow.state == DONE)
-        query = sa.select(SlotRow.__table__).where(*self._open, begun).order_by(SlotRow.slot)
+        # Two queries, as each finds its rows by an index.
+        begun = sa.select(SlotRow.__table__).where(*self._open, SlotRow.trial.is_not(None))
+        failed = sa.select(SlotRow.__table__).where(
+            *self._open, SlotRow.state == DONE, SlotRow.trial.is_(None)
+        )
+        query = sa.union_all(begun, failed).order_by("slot")
         rows = self.database.read(lambda connection: connection.execute(query).all())
         for row in rows:
             self._first_open += row.slot == self._first_open and row.state == DONE
@@ -243,6 +271,17 @@ class Slots:
     @property
     def _open(self) -> tuple[sa.ColumnElement[bool], ...]:
         return SlotRow.study_uuid == self.study_uuid, SlotRow.slot >= self._first_open
+
+    def _renewed(
+        self, connection: sa.Connection, claims: Sequence[Claim]
+    ) -> tuple[float, dict[tuple[int, int], int | None]]:
+        """Prolong leases, and return the time in unix seconds too."""
+        rows = connection.execute(leases.renew(self.study_uuid, claims, self.lease_s)).all()
+        if not rows:
+            return self._now(connection), {}
+        now = max(row.lease_until for row in rows) - self.lease_s
+        self.contact.heard(now)
+        return now, {(row.slot, row.attempt): row.trial for row in rows}
 
     def _now(self, connection: sa.Connection) -> float:
         now = clock.unix_seconds(connection)
@@ -258,7 +297,7 @@ class Slots:
     def _begin(
         self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
     ) -> dict[int, int]:
-        held = self.renew_within(connection, [claim for claim, _trial in beginnings])
+        now, held = self._renewed(connection, [claim for claim, _trial in beginnings])
         # A transaction that is repeated may find its own commit.
         begun = {slot: trial for (slot, _attempt), trial in held.items() if trial is not None}
         new = [
@@ -266,8 +305,8 @@ class Slots:
             for claim, trial in beginnings
             if (claim.slot, claim.attempt) in held and claim.slot not in begun
         ]
-        study_id, now = self.trial_ids.study_id(connection), clock.naive_utc(connection)
-        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], now)
+        study_id, begun_at = self.trial_ids.study_id(connection), clock.from_unix_seconds(now)
+        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], begun_at)
         changes = [
             {"slot": slot, "trial": number, "point": json.dumps(dict(trial.params))}
             for number, (slot, trial) in zip(numbers, new, strict=True)
@@ -276,16 +315,17 @@ class Slots:
         return begun | {slot: number for number, (slot, _trial) in zip(numbers, new, strict=True)}
 
     def _settle(self, connection: sa.Connection) -> None:
-        told = self._told(connection)
+        now, told = self._told(connection)
         results = {row.trial: result_of(row) for row in told if row.trial is not None}
-        tell(connection, self.trial_ids, results, clock.naive_utc(connection))
+        tell(connection, self.trial_ids, results, clock.from_unix_seconds(now))
         self._mark_done(connection, told)
 
-    def _told(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
-        """Return the slots whose results Optuna may not know, those of dead workers included."""
-        connection.execute(self._end_deadly_slots(self._now(connection)))
+    def _told(self, connection: sa.Connection) -> tuple[float, Sequence[sa.Row[Any]]]:
+        """Return the time, and the slots whose results Optuna may not know, dead workers' included."""
+        now = self._now(connection)
+        connection.execute(self._end_deadly_slots(now))
         query = sa.select(SlotRow.__table__).where(*self._open, SlotRow.state == TOLD)
-        return connection.execute(query).all()
+        return now, connection.execute(query).all()
 
     def _mark_done(self, connection: sa.Connection, told: Sequence[sa.Row[Any]]) -> None:
         if told:

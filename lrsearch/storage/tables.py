@@ -6,7 +6,7 @@ Times named ``*_at`` are naive UTC, as Optuna stores its own.
 
 from datetime import datetime
 
-from sqlalchemy import Double, MetaData, String, Text
+from sqlalchemy import Double, Index, MetaData, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PREFIX = "lrsearch_"
@@ -23,6 +23,8 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+_BEGUN = text("trial IS NOT NULL")
 
 UUID_LENGTH = 36
 NAME_LENGTH = 255
@@ -64,6 +66,11 @@ class SlotRow(Base):
     """
 
     __tablename__ = "lrsearch_slots"
+    # Workers look for free, expired and told slots, and for those that have begun: few among many.
+    __table_args__ = (
+        Index(None, "study_uuid", "state", "slot"),
+        Index("ix_lrsearch_slots_begun", "study_uuid", "slot", postgresql_where=_BEGUN, sqlite_where=_BEGUN),
+    )
 
     study_uuid: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

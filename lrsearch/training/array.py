@@ -7,6 +7,7 @@ from torch import nn
 
 from lrsearch.results import EpochResult, LaneFailure
 from lrsearch.schedules import Hyperparameters
+from lrsearch.training.saved_lane import SavedLane
 
 
 class TrialArray(Protocol):
@@ -38,6 +39,27 @@ class TrialArray(Protocol):
             trial: its number.
             hyperparameters: what it trains with.
             seed: of its weights, batch order and all other randomness; None for the array's.
+        """
+        ...
+
+    def save(self, trial: int) -> SavedLane:
+        """Return a copy of all that a trial's training goes on from."""
+        ...
+
+    def resume(
+        self, trial: int, hyperparameters: Hyperparameters, saved: SavedLane, seed: int | None = None
+    ) -> None:
+        """Put a trial into a free lane, as it was when it was saved.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            saved: of the same trial.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+
+        Raises:
+            MisfitError: if it was saved by another kind of array, or its tensors have other shapes; the lane
+                is free then.
         """
         ...
 

@@ -19,7 +19,10 @@ from lrsearch.training.devices import threads_for
 from lrsearch.training.groups import parameter_groups, set_lr
 from lrsearch.training.optimizers import build_optimizer
 from lrsearch.training.pulse import beat
+from lrsearch.training.saved_lane import MisfitError, SavedLane, copied, fill
 from lrsearch.training.update import check_scalar, precision, update
+
+_TRAINER = "eager"
 
 
 @dataclass
@@ -87,6 +90,37 @@ class EagerArray:
         schedule = Schedule(hyperparameters, self._epochs, self.steps_per_epoch)
         self._lanes[trial] = _Lane(trial, model, optimizer, schedule, schedule.start(), seed)
 
+    def save(self, trial: int) -> SavedLane:
+        """Return a copy of all that a trial's training goes on from."""
+        lane = self._lanes[trial]
+        values = {"model": copied(_tensors(lane.model)), "optimizer": copied(lane.optimizer.state_dict())}
+        return SavedLane(_TRAINER, lane.epoch, lane.state, values)
+
+    def resume(
+        self, trial: int, hyperparameters: Hyperparameters, saved: SavedLane, seed: int | None = None
+    ) -> None:
+        """Put a trial into a lane, as it was when it was saved.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            saved: of the same trial.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+
+        Raises:
+            MisfitError: if it was saved by another kind of array, or its tensors have other shapes.
+        """
+        saved.check(_TRAINER, self._epochs)
+        self.start(trial, hyperparameters, seed)
+        lane = self._lanes[trial]
+        try:
+            fill(_tensors(lane.model), saved.values["model"])
+            lane.optimizer.load_state_dict(saved.values["optimizer"])
+        except (ValueError, KeyError, TypeError) as error:
+            self.drop([trial])
+            raise MisfitError(in_one_line(error)) from error
+        lane.epoch, lane.state = saved.epoch, saved.schedule
+
     def run_epoch(self) -> list[EpochResult | LaneFailure]:
         """Train every lane for one epoch; a lane that raises is freed and reported as failed."""
         return [self._run_lane(lane) for lane in list(self._lanes.values())]
@@ -102,9 +136,7 @@ class EagerArray:
 
     def state_dict(self, trial: int) -> dict[str, Tensor]:
         """Return copies of the parameters and buffers of a trial's model by name."""
-        model = self._lanes[trial].model
-        named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        return {name: tensor.detach().clone() for name, tensor in named.items()}
+        return {name: tensor.detach().clone() for name, tensor in _tensors(self._lanes[trial].model).items()}
 
     def _run_lane(self, lane: _Lane) -> EpochResult | LaneFailure:
         try:
@@ -128,6 +160,11 @@ class EagerArray:
         lane.epoch += 1
         seconds = time.perf_counter() - started
         return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, float(lrs[-1]), seconds)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, those included that a state_dict leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def train_epoch(

@@ -60,7 +60,9 @@ def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
     using = "confirm audit report plot export train dashboard"
-    looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
+    looking = (
+        "status worker-health studies show best trials curves extend enqueue delete data tasks schedules db"
+    )
     assert set(ROOT.commands) == {*searching.split(), *using.split(), *looking.split()}
     assert {words for words in COMMANDS if len(words) == 2} == {
         ("data", "fetch"),
@@ -123,6 +125,14 @@ def test_help_needs_no_heavy_library(arguments):
 def test_looking_needs_no_torch(arguments):
     """What trains nothing imports no PyTorch."""
     _code, _out, modules = loaded_by(*arguments)
+    assert "torch" not in modules
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["worker-health", "node-1"]], ids=" ".join)
+def test_watching_over_a_service_needs_no_torch(arguments, created_sqlite_url):
+    """A probe that runs every few seconds must be quick."""
+    _code, out, modules = loaded_by(*arguments, "--storage", created_sqlite_url)
+    assert out
     assert "torch" not in modules
 
 

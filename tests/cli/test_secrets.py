@@ -134,7 +134,7 @@ def database_error(database):
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="command lines are read from /proc")
 @pytest.mark.parametrize("verb", ["optimize", "worker"])
 def test_no_process_shows_the_password(verb, study_file, secret_url):
-    """Not in a command line, though it was typed there, nor in an environment; Ctrl-C does not print it."""
+    """Not in a command line, though the user has typed it, nor in an environment, nor at Ctrl-C."""
     if verb == "optimize":
         study_file(trials=500, epochs=200, run="lanes = 1\nworkers = 2")
         words = ["optimize", "s.toml"]

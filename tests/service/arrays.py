@@ -4,6 +4,7 @@ import math
 
 from lrsearch.results import EpochResult, LaneFailure
 from lrsearch.schedules import Hyperparameters
+from lrsearch.training.saved_lane import SavedLane
 
 
 def bowl(hyperparameters: Hyperparameters, epoch: int) -> float:
@@ -33,6 +34,15 @@ class FormulaArray:
         """Put a trial into a lane."""
         self.started.append((trial, hyperparameters))
         self.lanes[trial] = [hyperparameters, 0]
+
+    def save(self, trial):
+        """Return a lane as it is."""
+        return SavedLane("formula", self.lanes[trial][1], None, {})
+
+    def resume(self, trial, hyperparameters, saved):
+        """Put a trial into a lane as it was."""
+        self.start(trial, hyperparameters)
+        self.lanes[trial][1] = saved.epoch
 
     def run_epoch(self):
         """Advance all lanes."""

@@ -244,15 +244,19 @@ def test_a_complete_trial_has_a_value(slots: Slots, value: float | None) -> None
     assert slots.counts().told == 0
 
 
-def test_settling_tells_optuna_what_we_know(slots: Slots, study: optuna.Study) -> None:
-    """Outcome, value, divergence and reason of each trial; the slots are done after that."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_optuna_is_told_what_we_know(
+    slots: Slots, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """Outcome, value, divergence and reason: at once, or on settling where tables are unknown to us."""
+    monkeypatch.setattr(Database, "knows_optunas_tables", at_once)
     for result in (COMPLETE, PRUNED, DIVERGED, FAILED):
         claim, trial = start(slots, study)
         for epoch in range(1, result.epochs + 1):
             last = EpochResult(trial, epoch, 1.0, 0.5, {}, 0.1, 1.0)
             record_epochs(slots, [(claim, last, result.value or 0.0)])
         finish(slots, claim, result)
-    assert slots.counts().told == 4
+    assert (slots.counts().told, slots.counts().done) == ((0, 4) if at_once else (4, 0))
     slots.settle()
     told = [(trial.state.name, trial.value, trial.user_attrs) for trial in load(slots.database).trials]
     assert told == [
@@ -287,13 +291,17 @@ def test_what_optuna_was_told_first_stays(slots: Slots, study: optuna.Study) -> 
 
 
 @pytest.mark.slow
-def test_workers_that_settle_at_once_do_not_disturb_each_other(created_url: str) -> None:
+def test_workers_that_settle_at_once_do_not_disturb_each_other(
+    created_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four threads tell the same twelve results, and each trial is told once."""
     with open_database(created_url) as database:
+        monkeypatch.setattr(Database, "knows_optunas_tables", False)
         slots = Slots(database, create_study(database, "study", {}, trials=12).uuid)
         study = load(database)
         for _ in range(12):
             finish(slots, start(slots, study)[0], COMPLETE)
+        monkeypatch.undo()
         _in_threads(4, lambda _: slots.settle())
         assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
         assert slots.counts().done == 12

@@ -13,6 +13,7 @@ from lrsearch.results import Claim, Outcome, TrialResult
 from lrsearch.storage.database import Database
 from lrsearch.storage.slot_rows import SlotCounts
 from lrsearch.storage.slots import Slots
+from lrsearch.storage.studies import create_study
 from lrsearch.storage.tables import SlotRow
 
 MAX_RETRIES = 2
@@ -40,7 +41,8 @@ class SlotsMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start with two slots of a study of one's own."""
-        self.slots = Slots(self.database, str(uuid4()), max_retries=MAX_RETRIES)
+        study = create_study(self.database, str(uuid4()), {}, trials=0)
+        self.slots = Slots(self.database, study.uuid, max_retries=MAX_RETRIES)
         self.model: list[Slot] = []
         self.grow(2)
 
@@ -94,10 +96,10 @@ class SlotsMachine(RuleBasedStateMachine):
     def finish(self, claim: Claim) -> None:
         """Store a result; a second time is as good as the first."""
         slot = self.model[claim.slot]
-        stored = slot.attempt == claim.attempt and slot.state in ("leased", "told")
+        stored = slot.attempt == claim.attempt and slot.state in ("leased", "done")
         assert self.slots.finish([(claim, RESULT)]) == ([] if stored else [claim])
         if stored:
-            slot.state, slot.expired = "told", False
+            slot.state, slot.expired = "done", False
 
     @rule(point=st.integers(0, 9))
     def enqueue(self, point: int) -> None:

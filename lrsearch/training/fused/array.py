@@ -26,8 +26,11 @@ from lrsearch.training.fused.network import Batches, Shared
 from lrsearch.training.fused.optimizers import LaneSettings, Number, stacked_optimizer
 from lrsearch.training.fused.stack import Stack
 from lrsearch.training.pulse import beat
+from lrsearch.training.saved_lane import MisfitError, SavedLane, copied, fill
 
 _log = logging.getLogger(__name__)
+
+_TRAINER = "fused"
 
 
 class FusedArray:
@@ -103,6 +106,39 @@ class FusedArray:
         self._buffers.fill(row, buffers)
         self._optimizer.stack.fill(row, {})
         self._lanes.append(Lane(trial, schedule, schedule.start(), seed, arguments, tuple(scales.values())))
+
+    def save(self, trial: int) -> SavedLane:
+        """Return a copy of all that a trial's training goes on from."""
+        row, lane = self._place(trial)
+        names = ("parameters", "buffers", "optimizer")
+        values = {name: copied(stack.row(row)) for name, stack in zip(names, self._stacks, strict=True)}
+        return SavedLane(_TRAINER, lane.epoch, lane.state, values)
+
+    def resume(
+        self, trial: int, hyperparameters: Hyperparameters, saved: SavedLane, seed: int | None = None
+    ) -> None:
+        """Put a trial into a free lane, as it was when it was saved.
+
+        Args:
+            trial: its number.
+            hyperparameters: what it trains with.
+            saved: of the same trial.
+            seed: of its weights, batch order and all other randomness; None for the array's.
+
+        Raises:
+            MisfitError: if it was saved by another kind of array, or its tensors have other shapes.
+        """
+        saved.check(_TRAINER, self._epochs)
+        self.start(trial, hyperparameters, seed)
+        row, lane = self._place(trial)
+        try:
+            fill(self._parameters.row(row), saved.values["parameters"])
+            fill(self._buffers.row(row), saved.values["buffers"])
+            self._optimizer.stack.recall(row, saved.values["optimizer"], self._data.device)
+        except (ValueError, KeyError, TypeError) as error:
+            self.drop([trial])
+            raise MisfitError(in_one_line(error)) from error
+        lane.epoch, lane.state = saved.epoch, saved.schedule
 
     def drop(self, trials: Collection[int]) -> None:
         """Free the lanes of these trials."""
@@ -303,6 +339,10 @@ class FusedArray:
         for stack in self._stacks:
             stack.keep(order)
         self._lanes = lanes
+
+    def _place(self, trial: int) -> tuple[int, Lane]:
+        """Return a trial's row in the stacks, and its lane."""
+        return next((row, lane) for row, lane in enumerate(self._lanes) if lane.trial == trial)
 
     def _initial_tensors(self, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the tensors of an untrained model; those of the latest seed are kept."""

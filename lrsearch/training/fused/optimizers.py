@@ -103,7 +103,7 @@ class StackedSGD:
     """
 
     def __init__(self, like: Sequence[Tensor], capacity: int) -> None:
-        self._like, self._capacity = like, capacity
+        self._like = like
         self.stack = Stack({}, capacity)
 
     def begin_epoch(
@@ -112,7 +112,7 @@ class StackedSGD:
         """Return what makes the updates of an epoch."""
         with_momentum = any(lane.arguments["momentum"] for lane in lanes)
         if with_momentum and not self.stack:
-            self.stack.add(_numbered(self._like, "momentum"), self._capacity)
+            self.stack.add(_numbered(self._like, "momentum"))
         rates = _Rates(lanes, parameters)
         if not with_momentum:
             return _PlainUpdates(lanes, rates, parameters)
@@ -200,7 +200,7 @@ class StackedAdam:
     """
 
     def __init__(self, like: Sequence[Tensor], capacity: int, *, decoupled: bool) -> None:
-        self._like, self._capacity, self._decoupled = like, capacity, decoupled
+        self._like, self._decoupled = like, decoupled
         self.stack = Stack({**_numbered(like, "mean"), **_numbered(like, "square")}, capacity)
 
     def begin_epoch(
@@ -208,7 +208,7 @@ class StackedAdam:
     ) -> Updates:
         """Return what makes the updates of an epoch."""
         if any(lane.arguments["amsgrad"] for lane in lanes) and "largest0" not in self.stack:
-            self.stack.add(_numbered(self._like, "largest"), self._capacity)
+            self.stack.add(_numbered(self._like, "largest"))
         decoupled = [self._decoupled or bool(lane.arguments.get("decoupled_weight_decay")) for lane in lanes]
         return _AdamUpdates(lanes, parameters, self.stack.rows(rows), decoupled)
 

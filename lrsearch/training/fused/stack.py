@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lrsearch.training.saved_lane import fill
+
 
 class Stack:
     """Named tensors of up to ``capacity`` lanes; a lane's row changes only when lanes leave or are sorted.
@@ -18,6 +20,7 @@ class Stack:
     """
 
     def __init__(self, like: Mapping[str, Tensor], capacity: int) -> None:
+        self._capacity = capacity
         self._tensors = {name: _stacked(tensor, capacity) for name, tensor in like.items()}
 
     def __len__(self) -> int:
@@ -26,13 +29,34 @@ class Stack:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def add(self, like: Mapping[str, Tensor], capacity: int) -> None:
+    def add(self, like: Mapping[str, Tensor]) -> None:
         """Add further tensors, zero in all lanes."""
-        self._tensors |= {name: _stacked(tensor, capacity) for name, tensor in like.items()}
+        self._tensors |= {name: _stacked(tensor, self._capacity) for name, tensor in like.items()}
 
     def rows(self, lanes: slice) -> dict[str, Tensor]:
         """Return views ``[lanes, ...]`` of some lanes by name."""
         return {name: tensor[lanes] for name, tensor in self._tensors.items()}
+
+    def row(self, row: int) -> dict[str, Tensor]:
+        """Return views of a lane's tensors by name."""
+        return {name: tensor[row] for name, tensor in self._tensors.items()}
+
+    def recall(self, row: int, values: Mapping[str, Tensor], device: torch.device) -> None:
+        """Set a lane's tensors to saved ones; what does not exist yet is added, what was not saved is zero.
+
+        Args:
+            row: of the lane.
+            values: by name.
+            device: of the stack.
+
+        Raises:
+            MisfitError: if shapes differ.
+        """
+        missing = {name: value for name, value in values.items() if name not in self._tensors}
+        if missing:
+            self.add({name: value.to(device) for name, value in missing.items()})
+        self.fill(row, {})
+        fill({name: tensor for name, tensor in self.row(row).items() if name in values}, values)
 
     def fill(self, row: int, values: Mapping[str, Tensor]) -> None:
         """Set a lane's tensors; those without a value become zero."""

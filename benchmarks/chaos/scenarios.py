@@ -1,0 +1,116 @@
+"""What is done to the workers of a run."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from benchmarks.chaos.crew import Crew, every
+from benchmarks.postgresql import Server
+from lrsearch.storage.address import parse_address
+
+DOWN_S = 20.0
+FROZEN_PART = 4  # one worker in so many is stopped at a time
+CUT = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+FREE = "SELECT count(*) FROM lrsearch_slots WHERE state = 'free'"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a scenario plays.
+
+    Args:
+        crew: the workers.
+        workers: how many there are to be.
+        url: of the database.
+        server: of the database, or None for SQLite.
+        every_s: seconds from one blow to the next.
+        lease_s: seconds that a claim lasts without being renewed.
+        trials: budget of the study.
+        down_s: seconds for which a server is stopped.
+        late: whether a server is stopped when no slot is free any more, and workers begin to wait for others.
+    """
+
+    crew: Crew
+    workers: int
+    url: str
+    server: Server | None
+    every_s: float
+    lease_s: float
+    trials: int
+    down_s: float
+    late: bool
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the budget is not spent yet, as far as the workers say."""
+        return self.crew.size > 0 and self.crew.finished == 0
+
+
+def kill(stage: Stage) -> None:
+    """Kill a random worker, and start another one, again and again."""
+    for _ in every(stage.every_s):
+        if not stage.goes_on:
+            return
+        stage.crew.kill()
+        stage.crew.hire(stage.workers - stage.crew.size)
+
+
+def freeze(stage: Stage) -> None:
+    """Stop some random workers for two leases, and let them go on, again and again."""
+    for _ in every(stage.every_s):
+        if not stage.goes_on:
+            return
+        stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
+        time.sleep(2 * stage.lease_s)
+        stage.crew.thaw()
+
+
+def restart(stage: Stage) -> None:
+    """Stop the server once, for long, and start it again."""
+    if stage.server is None:
+        raise ValueError("restart needs a server, and SQLite has none")
+    _wait_for_free_slots(stage, 0 if stage.late else stage.trials // 2)
+    stage.server.stop()
+    time.sleep(stage.down_s)
+    stage.server.start()
+
+
+def cut(stage: Stage) -> None:
+    """End the connections of all workers, again and again."""
+    engine = _engine(stage)
+    for _ in every(stage.every_s):
+        if not stage.goes_on:
+            return
+        with engine.connect() as connection:
+            connection.exec_driver_sql(CUT)
+
+
+def calm(_stage: Stage) -> None:
+    """Do nothing: that the clocks are wrong is enough."""
+
+
+def _wait_for_free_slots(stage: Stage, count: int) -> None:
+    """Wait until no more slots than so many are free."""
+    engine = _engine(stage)
+    with engine.connect() as connection:
+        while connection.exec_driver_sql(FREE).scalar_one() > count:
+            time.sleep(0.05)
+
+
+def _engine(stage: Stage) -> sa.Engine:
+    return sa.create_engine(parse_address(stage.url).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+
+SCENARIOS: Mapping[str, Callable[[Stage], None]] = {
+    "kill": kill,
+    "restart": restart,
+    "cut": cut,
+    "freeze": freeze,
+    "clock": calm,
+}
+NEEDS_A_SERVER = frozenset({"restart", "cut"})
