@@ -73,6 +73,9 @@ def test_the_promised_commands_exist():
         ("db", "upgrade"),
         ("db", "check"),
         ("db", "clean"),
+        ("db", "backup"),
+        ("db", "restore"),
+        ("db", "copy"),
     }
 
 
