@@ -358,8 +358,11 @@ def tell_how_to_go_on(
     engine: Sequence[str] = (),
 ) -> None:
     """Say why a run stopped, and the command that goes on."""
+    from lrsearch.spec import EXTERNAL
+
+    released = "keep their points" if spec.task == EXTERNAL else "go on from their last checkpoint"
     typer.echo(
-        f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
+        f"Stopped: {reason}. Trials that were running are released and {released}.\n"
         f"Go on with: {run_command(spec, storage, script, engine)}",
         err=True,
     )

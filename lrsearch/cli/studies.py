@@ -214,6 +214,7 @@ def delete(
 
     [b]Example[/]: lrsearch delete mnist-tpe --yes
     """
+    from lrsearch.service.checkpoint_sweep import delete_checkpoints
     from lrsearch.storage.studies import delete_study
 
     with open_storage(storage) as database:
@@ -223,6 +224,7 @@ def delete(
             typer.echo("Nothing was deleted.")
             return
         delete_study(database, study)
+        delete_checkpoints(database, record)
     typer.echo(f"Study {study} is deleted.")
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 import optuna
@@ -14,7 +14,8 @@ from lrsearch.parameters import Point, Scalar
 from lrsearch.results import Claim, EpochResult, TrialResult
 from lrsearch.search.samplers import SLOT_ATTRIBUTE, Turn, proposing_sampler
 from lrsearch.search.space import distributions
-from lrsearch.service.checkpoints import Checkpoints, checkpoint_folder, digest_of
+from lrsearch.service.checkpoint_folder import checkpoint_folder
+from lrsearch.service.checkpoints import Checkpoints, digest_of
 from lrsearch.service.history import History
 from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.ledger import Ledger
@@ -33,7 +34,9 @@ from lrsearch.storage.studies import optuna_study_id, study_spec
 from lrsearch.storage.study_states import pause_failing, study_state
 from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
 from lrsearch.storage.workers import free_the_dead, join_study, leave_study
-from lrsearch.training.saved_lane import SavedLane
+
+if TYPE_CHECKING:
+    from lrsearch.training.saved_lane import SavedLane
 
 WAIT_S = 0.5
 
@@ -56,7 +59,7 @@ class HeldTrial:
     shown: RunningTrial
     protected: bool
     digest: str = ""
-    saved: SavedLane | None = None
+    saved: "SavedLane | None" = None
 
     @property
     def number(self) -> int:
@@ -360,7 +363,7 @@ class Worker:
 
     # Checkpoints
 
-    def save(self, lanes: Sequence[tuple[HeldTrial, SavedLane]]) -> None:
+    def save(self, lanes: Sequence[tuple[HeldTrial, "SavedLane"]]) -> None:
         """Write a checkpoint of trials that it holds, from which whoever trains them next goes on."""
         if not lanes or self._ledger.pending:  # a trial goes on only from epochs that are stored
             return
