@@ -87,8 +87,7 @@ class LeaseKeeper:
     def _renew(self) -> None:
         with self._lock:
             claims = self._claims
-        self._slots.renew(claims)
-        RENEWALS.add(len(claims))
+        RENEWALS.add(len(self._slots.renew(claims)))
         see_worker(self._slots.database, self._worker)
         free_the_dead(self._slots.database, self._slots.study_uuid)
 
