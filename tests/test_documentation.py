@@ -1,5 +1,6 @@
 """README and docs are true to the letter: their commands run, their files and links exist."""
 
+import json
 import os
 import re
 import runpy
@@ -118,6 +119,26 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     printed = capsys.readouterr().out
     assert "Study by-itself: 16 of 16 trials have ended" in printed
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
+
+
+def test_the_commands_of_the_page_on_watching_run(monkeypatch, tmp_path, capsys):
+    """In their order, on one database; the names in the page's tables are those that the commands print."""
+    page = ROOT / "docs" / "operations.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "script.toml").write_text('task = "external"\ntrials = 1\nepochs = 1\n')
+    line = json.dumps({"epoch": 1, "valid_loss": 0.5})
+    script = f"import os; print({line!r}, file=open(os.environ['LRSEARCH_REPORT_FILE'], 'a'))"
+    (tmp_path / "train.py").write_text(script)
+    lines = commands(page, "lrsearch")
+    assert len(lines) == 7
+    for line in lines:
+        run(monkeypatch, line)
+    assert "digits-tpe  done   20/20" in capsys.readouterr().out
+    promised = re.findall(r"^\| `(lrsearch_\w+)`", page.read_text(), re.MULTILINE)
+    figures = re.findall(r"^(lrsearch_\w+)\{", (tmp_path / "worker.prom").read_text(), re.MULTILINE)
+    assert set(promised) == set(figures)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ COLUMNS = (
     "PRUNED",
     "FAIL",
     "taken over after, s",
+    "from a checkpoint",
     "seconds",
     "violations",
 )
@@ -81,6 +82,7 @@ def row(storage: str, number: int, aftermath: Aftermath) -> str:
         ordeal.trials,
         *(aftermath.outcomes.get(outcome, 0) for outcome in ("COMPLETE", "PRUNED", "FAIL")),
         taken,
+        aftermath.resumed,
         f"{aftermath.seconds:.0f}",
         len(aftermath.violations),
     )

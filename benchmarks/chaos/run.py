@@ -30,6 +30,7 @@ class Ordeal:
         epochs: of a whole trial.
         epoch_s: seconds that an epoch takes.
         lanes: trials that a worker trains at once.
+        checkpoint_every_s: seconds between two checkpoints of a worker, at least.
         every_s: seconds from one blow to the next.
         lease_s: seconds that a claim lasts without being renewed.
         down_s: seconds for which a server is stopped.
@@ -43,6 +44,7 @@ class Ordeal:
     epochs: int = 20
     epoch_s: float = 0.08
     lanes: int = 2
+    checkpoint_every_s: float = 0.3
     every_s: float = 1.0
     lease_s: float = 3.0
     down_s: float = DOWN_S
@@ -59,6 +61,7 @@ class Aftermath:
         blows: how many workers were killed or stopped.
         attempts: claims of slots.
         outcomes: number of slots by outcome.
+        resumed: how often a trial that had lost its worker went on from a checkpoint.
         recovery_s: seconds from a blow to the claim by another worker, for each slot that was held.
         seconds: of the run.
         violations: all that is wrong, each in a line.
@@ -68,6 +71,7 @@ class Aftermath:
     blows: int
     attempts: int
     outcomes: dict[str, int]
+    resumed: int
     recovery_s: tuple[float, ...]
     seconds: float
     violations: tuple[str, ...]
@@ -99,7 +103,9 @@ def run(ordeal: Ordeal, url: str, server: Server | None = None) -> Aftermath:
     with tempfile.TemporaryDirectory() as folder, open_database(url) as database:
         open_study(database, spec)
         begin_journal(database)
-        task = Task(url, STUDY, ordeal.lanes, ordeal.epoch_s, ordeal.lease_s, Path(folder))
+        task = Task(
+            url, STUDY, ordeal.lanes, ordeal.epoch_s, ordeal.lease_s, Path(folder), ordeal.checkpoint_every_s
+        )
         crew = Crew(task, ordeal.seed, wrong_clocks=ordeal.scenario == "clock")
         begun = time.monotonic()
         try:
@@ -126,6 +132,7 @@ def run(ordeal: Ordeal, url: str, server: Server | None = None) -> Aftermath:
             len(crew.hits),
             remains.attempts,
             dict(remains.outcomes),
+            remains.resumed,
             tuple(remains.recovery_s()),
             seconds,
             (*crew.mishaps, *violations(remains), *unhurt(remains, crew.hits)),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from benchmarks.chaos.array import loss_after
 from benchmarks.chaos.crew import Hit
-from benchmarks.chaos.journal import Journal, read_journal
+from benchmarks.chaos.journal import Journal, SlotChange, read_journal
 from lrsearch.results import Outcome
 from lrsearch.spec import StudySpec
 from lrsearch.storage.address import parse_address
@@ -64,16 +64,33 @@ class Remains:
         """How often slots were claimed."""
         return sum(row.attempt for row in self.slots)
 
+    @property
+    def resumed(self) -> int:
+        """How often a worker's first epoch of a trial was not the trial's first."""
+        writers: dict[int, int] = {}
+        resumed = 0
+        for write in self.journal.epochs:
+            resumed += writers.get(write.trial, write.pid) != write.pid and write.epoch > 1
+            writers[write.trial] = write.pid
+        return resumed
+
     def recovery_s(self) -> list[float]:
         """Return the seconds from a blow to the claim by another worker, for each slot that was held."""
-        hits = {hit.pid: hit.at_s for hit in self.hits}
         return [
-            change.at_s - hits[change.pid_before]
+            change.at_s - last_s
             for change in self.journal.slots
-            if change.state_before == change.state == LEASED
-            and change.attempt > change.attempt_before
-            and change.pid_before in hits
+            if is_taken_over(change) and (last_s := self.last_hit_s(change)) is not None
         ]
+
+    def last_hit_s(self, change: SlotChange) -> float | None:
+        """Return when the worker that had a slot before a change was last hit; None if it was not."""
+        earlier = [h.at_s for h in self.hits if h.pid == change.pid_before and h.at_s <= change.at_s]
+        return max(earlier, default=None)
+
+
+def is_taken_over(change: SlotChange) -> bool:
+    """Return whether a worker took a slot that another one held."""
+    return change.state_before == change.state == LEASED and change.attempt > change.attempt_before
 
 
 def read_remains(
@@ -122,7 +139,7 @@ def _budget(remains: Remains) -> Iterator[str]:
 def _each_once(remains: Remains) -> Iterator[str]:
     results: Counter[int] = Counter()
     for change in remains.journal.slots:
-        results[change.slot] += change.state == TOLD and change.state_before != TOLD
+        results[change.slot] += change.state in (TOLD, DONE) and change.state_before not in (TOLD, DONE)
         if change.state_before in (TOLD, DONE) and change.state in (FREE, LEASED):
             yield f"slot {change.slot} went from {change.state_before} back to {change.state}"
         if change.attempt < change.attempt_before:
@@ -181,10 +198,8 @@ def _writers(remains: Remains) -> Iterator[str]:
 
 
 def _taken_from_the_living(remains: Remains) -> Iterator[str]:
-    hits = {hit.pid: hit.at_s for hit in remains.hits}
     for change in remains.journal.slots:
-        taken = change.state_before == LEASED and change.attempt > change.attempt_before
-        if taken and change.at_s < hits.get(change.pid_before or 0, math.inf):
+        if is_taken_over(change) and remains.last_hit_s(change) is None:
             yield f"slot {change.slot} was taken from {change.pid_before}, which was alive"
 
 

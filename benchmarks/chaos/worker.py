@@ -27,7 +27,8 @@ class Task:
         lanes: trials that it trains at once.
         epoch_s: seconds that an epoch takes.
         lease_s: seconds that a claim lasts without being renewed.
-        folder: where it writes what it has to say.
+        folder: where it writes its checkpoints, and what it has to say.
+        checkpoint_every_s: seconds between two checkpoints, at least.
         clock_error_s: by how much its wall clock is wrong, in seconds.
     """
 
@@ -37,6 +38,7 @@ class Task:
     epoch_s: float
     lease_s: float
     folder: Path
+    checkpoint_every_s: float
     clock_error_s: float = 0.0
 
 
@@ -58,7 +60,8 @@ def work(task: Task) -> None:
 def _search(task: Task) -> StopReason | None:
     with open_database(task.url) as database:
         record = find_study(database, task.study)
-        study, array = OpenStudy(record, stored_spec(record)), SleepingArray(task.epoch_s)
+        run = {"checkpoint_every_s": task.checkpoint_every_s, "checkpoint_dir": str(task.folder / "saved")}
+        study, array = OpenStudy(record, stored_spec(record, {"run": run})), SleepingArray(task.epoch_s)
         # Every second worker asks for its next trials while it trains, as on a GPU.
         ahead = os.getpid() % 2 == 0
         *_, last = Search(database, study, array, task.lanes, task.lease_s, asks_ahead=ahead).run()

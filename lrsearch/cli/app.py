@@ -12,6 +12,7 @@ from lrsearch.cli import (
     dashboard,
     data,
     database,
+    doctor,
     export,
     optimize,
     range_test,
@@ -68,6 +69,7 @@ _MODULES = (
     dashboard,
     data,
     database,
+    doctor,
 )
 for module in _MODULES:
     module.register(app)

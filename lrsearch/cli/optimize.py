@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from lrsearch.cli.many_machines import (
 from lrsearch.cli.parameters import (
     AllowTaskOption,
     DataDirOption,
+    LogFormatOption,
     StorageOption,
     TaskOption,
     command,
@@ -103,9 +104,7 @@ def optimize(
     storage: StorageOption = None,
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")] = False,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
-    ] = "text",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Search the learning rate and its schedule, or go on with a search."""
     from lrsearch.cli.display import choose_display
@@ -130,7 +129,7 @@ def optimize(
     url = storage or (os.environ.get(ray.storage_variable) if ray else None)
     with open_storage(url, create=True) as database:
         draft = find_draft(database, file_or_study, overrides)
-        display = choose_display(quiet=quiet, log_format=log_format)
+        display = choose_display(quiet=quiet, log_format=log_format, study=draft.spec.name)
         train = _train_here if ray is None else partial(_train_on_ray, options=ray)
         try:
             last, study = train(

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,6 +46,18 @@ AllowTaskOption = Annotated[
         "--allow-task",
         metavar="REFERENCE",
         help="Code that a study file or a stored study names and that may be imported; once for each.",
+        show_default=False,
+    ),
+]
+LogFormatOption = Annotated[
+    Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
+]
+MetricsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="PATH",
+        help="Write figures for Prometheus there, such as worker.prom, every 15 seconds.",
         show_default=False,
     ),
 ]

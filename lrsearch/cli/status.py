@@ -19,7 +19,7 @@ NO_STUDY = "No study yet. Start one: lrsearch optimize digits-tpe"
 
 OptionalStudy = Annotated[
     str | None,
-    typer.Argument(metavar="[STUDY]", help="Name of a stored study; else all.", show_default=False),
+    typer.Argument(metavar="STUDY", help="Name of a stored study; else all.", show_default=False),
 ]
 
 

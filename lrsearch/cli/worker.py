@@ -1,20 +1,30 @@
 """``lrsearch worker``: trains the studies of a shared database, or runs a training script for one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch.cli.optimize import EXIT_INTERRUPTED, leave, print_result, tell_how_to_go_on
-from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, open_storage
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    DataDirOption,
+    LogFormatOption,
+    MetricsFileOption,
+    StorageOption,
+    open_storage,
+)
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
     from lrsearch.cli.display import Display
-    from lrsearch.service.command import CommandWorker
+    from lrsearch.service.metrics import MetricsFile
     from lrsearch.service.pool import Pool
     from lrsearch.service.progress import Progress
+    from lrsearch.service.studies import OpenStudy
+    from lrsearch.storage.database import Database
 
 _HELP = """Train the open studies of a database until there is no work, the highest priority first.
 
@@ -73,14 +83,13 @@ def worker(
     allow_task: AllowTaskOption = None,
     storage: StorageOption = None,
     data_dir: DataDirOption = None,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
-    ] = "text",
+    log_format: LogFormatOption = "text",
+    metrics_file: MetricsFileOption = None,
 ) -> None:
     """Train the open studies of a database, or run a training script as the trials of one."""
     studies = tuple(study or ())
     if command is not None:
-        _run_command(studies, command, trials, timeout_s, allow_task or (), storage)
+        _run_command(studies, command, trials, timeout_s, allow_task or (), storage, log_format, metrics_file)
         return
     _check_studies(studies)
     given = {
@@ -100,26 +109,37 @@ def worker(
         allowed=tuple(allow_task or ()),
         data_dir=data_dir,
     )
-    new_display = JsonDisplay if log_format == "json" else PlainDisplay
-    with open_storage(storage) as database:
+
+    def new_display(study: str = "") -> "Display":
+        return JsonDisplay(study) if log_format == "json" else PlainDisplay()
+
+    with open_storage(storage) as database, _metrics(metrics_file) as metrics:
         pool = Pool(database, options, new_display().note)
         new_display().note(f"worker {pool.name} works on {database.masked_url}")
         try:
-            _train(pool, new_display)
+            _train(pool, new_display, metrics)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _train(pool: "Pool", new_display: "Callable[[], Display]") -> None:
+def _metrics(path: Path | None) -> "AbstractContextManager[MetricsFile | None]":
+    from lrsearch.service.metrics import MetricsFile
+
+    return nullcontext() if path is None else MetricsFile(path)
+
+
+def _train(pool: "Pool", new_display: "Callable[[str], Display]", metrics: "MetricsFile | None") -> None:
     from lrsearch.cli.signals import stop_on_signal
 
-    study, display = None, new_display()
+    study, display = None, new_display("")
     with stop_on_signal() as stop_requested:
         for name, progress in pool.run(stop_requested):
             if name != study:
-                study, display = name, new_display()
+                study, display = name, new_display(name)
                 display.note(f"joins study {name}")
             display.show(progress)
+            if metrics is not None:
+                metrics.show(progress)
             if progress.stopped is not None:
                 display.note(f"leaves study {name}: {progress.stopped.value}")
                 study = None
@@ -143,9 +163,11 @@ def _run_command(
     timeout_s: float | None,
     allowed: Sequence[str],
     storage: str | None,
+    log_format: str,
+    metrics_file: Path | None,
 ) -> None:
     """Run a training script as the trials of a study."""
-    from lrsearch.service.command import CommandWorker, split_command
+    from lrsearch.service.command import split_command
     from lrsearch.service.external import is_study_file, open_external
 
     if len(studies) != 1:
@@ -155,22 +177,38 @@ def _run_command(
     with open_storage(storage, create=is_study_file(study)) as database:
         opened = open_external(database, study, allowed, timeout_s)
         try:
-            last = _run(CommandWorker(database, opened, words), trials)
+            last = _run(database, opened, words, trials, log_format, metrics_file)
         except KeyboardInterrupt:
             tell_how_to_go_on("interrupted", opened.spec, storage, command)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        print_result(database, opened.spec, last)
+        if log_format == "text":
+            print_result(database, opened.spec, last)
     leave(last, opened.spec, storage, command)
 
 
-def _run(commands: "CommandWorker", trials: int | None) -> "Progress":
-    from lrsearch.cli.display import PlainDisplay
+def _run(
+    database: "Database",
+    study: "OpenStudy",
+    command: Sequence[str],
+    trials: int | None,
+    log_format: str,
+    metrics_file: Path | None,
+) -> "Progress":
+    from lrsearch.cli.display import JsonDisplay, PlainDisplay
     from lrsearch.cli.signals import stop_on_signal
+    from lrsearch.service.command import CommandWorker
 
-    display = PlainDisplay()
-    for note in commands.study.notes:
+    json = log_format == "json"
+    display = JsonDisplay(study.spec.name) if json else PlainDisplay()
+    for note in study.notes:
         display.note(note)
-    with stop_on_signal("Stopping the script; once more kills it.") as stop_requested:
+    with (
+        _metrics(metrics_file) as metrics,
+        stop_on_signal("Stopping the script; once more kills it.") as stop_requested,
+    ):
+        commands = CommandWorker(database, study, command, prints_apart=json)
         for progress in commands.run(stop_requested, trials):
             display.show(progress)
+            if metrics is not None:
+                metrics.show(progress)
     return progress

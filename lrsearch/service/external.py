@@ -20,6 +20,7 @@ from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
 from lrsearch.storage.address import DEFAULT_URL, parse_address
+from lrsearch.storage.counters import EPOCHS
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
 from lrsearch.storage.masking import masked
@@ -124,6 +125,7 @@ class ExternalTrial:
         value = math.inf if report.diverged else report.valid_loss
         self._worker.history.enter(self._held.number, report.epoch, value)
         result = report.result(self._held.number, seconds)
+        EPOCHS.add()
         return not record_epochs(self._worker.slots, [(self._held.claim, result, value)])
 
     def _is_pruned(self, epoch: int) -> bool:

@@ -99,6 +99,7 @@ class JointProgress:
                 elapsed_s=time.monotonic() - self._started,
                 waiting=not news and all(each.waiting for each in latest) and _total(ended) < trials,
                 stopped=stopped,
+                worker=self._first.worker,
             )
         return replace(progress, remaining_s=self._remaining_s(progress))
 

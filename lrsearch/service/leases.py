@@ -11,6 +11,7 @@ from typing import Self
 
 from lrsearch.errors import DatabaseLostError
 from lrsearch.results import Claim
+from lrsearch.storage.counters import RENEWALS
 from lrsearch.storage.expiry import expire_leases
 from lrsearch.storage.retry import without_waiting
 from lrsearch.storage.slots import Slots
@@ -87,6 +88,7 @@ class LeaseKeeper:
         with self._lock:
             claims = self._claims
         self._slots.renew(claims)
+        RENEWALS.add(len(claims))
         see_worker(self._slots.database, self._worker)
         free_the_dead(self._slots.database, self._slots.study_uuid)
 

@@ -20,9 +20,10 @@ from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.ledger import Ledger
 from lrsearch.service.outage import Outage
 from lrsearch.service.plan import Plan
-from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
+from lrsearch.service.progress import EndedTrial, Holder, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy, stored_spec
 from lrsearch.storage.checkpoints import name_checkpoint, named_checkpoints
+from lrsearch.storage.counters import EPOCHS
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, forget_epochs
 from lrsearch.storage.optuna_tables import NewTrial
@@ -64,7 +65,9 @@ class HeldTrial:
 
     def ended(self, result: TrialResult) -> EndedTrial:
         """Return the trial as it has ended."""
-        return EndedTrial(self.number, self.shown.hyperparameters, result, self.shown.parts)
+        return EndedTrial(
+            self.number, self.shown.hyperparameters, result, self.shown.parts, self.shown.holder
+        )
 
 
 class Worker:
@@ -145,6 +148,11 @@ class Worker:
             self._outage.attempt(lambda: leave_study(self.database, uuid, self._name), None)
         finally:
             self.keeper.__exit__(kind, error, trace)
+
+    @property
+    def name(self) -> str:
+        """Its name, as in the slots that it holds."""
+        return self._name
 
     @property
     def held(self) -> int:
@@ -272,6 +280,7 @@ class Worker:
             epochs: each with its trial, and the value that Optuna gets to see: the validation loss, or
                 ``inf`` if it diverged.
         """
+        EPOCHS.add(len(epochs))
         self._ledger.enter((held.claim, epoch, value) for held, epoch, value in epochs)
         return self.write()
 
@@ -316,6 +325,8 @@ class Worker:
             elapsed_s=elapsed_s,
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,
+            study=self.plan.spec.name,
+            worker=self._name,
         )
 
     def _restarted(self, claims: Sequence[Claim]) -> list[HeldTrial]:
@@ -400,7 +411,7 @@ class Worker:
         return notes
 
     def _held_trial(self, claim: Claim, number: int, searched: Mapping[str, Scalar]) -> HeldTrial:
-        shown = self.plan.running(number, searched)
+        shown = replace(self.plan.running(number, searched), holder=Holder(self._name, claim.attempt))
         spec = self.plan.spec
         digest = digest_of(
             shown.hyperparameters, spec.task, spec.epochs, spec.batch_size, spec.optimizer.name, spec.seed
