@@ -159,6 +159,26 @@ def test_the_commands_of_the_page_on_many_machines_run(monkeypatch, tmp_path, ca
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_page_on_the_database_run(monkeypatch, tmp_path, capsys, created_postgresql_url):
+    """In their order, the variable set and unset as it says, with an empty database on a server of ours."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "database.md").read_text()
+    page = page.replace("postgresql://me@db.example/studies", created_postgresql_url)
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in (line.partition("#")[0].strip() for block in blocks for line in block.splitlines()):
+        if line.startswith("export "):
+            monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
+        elif line.startswith("unset "):
+            monkeypatch.delenv(line.removeprefix("unset "))
+        else:
+            run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    assert "Study digits-tpe: 12 of 12 trials have ended" in printed
+    assert len(re.findall(r"^Copied 1 study ", printed, re.MULTILINE)) == 4
+    assert (tmp_path / "from-server.db").is_file()
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_confirmation_run(monkeypatch, tmp_path, capsys):
     """In their order, on the bundled digits, on one database."""
     monkeypatch.chdir(tmp_path)

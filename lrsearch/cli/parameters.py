@@ -130,6 +130,26 @@ def open_storage(option: str | None, *, create: bool = False) -> "Database":
     return open_database(storage_url(option))
 
 
+def open_storage_to_read(option: str | None) -> "Database":
+    """Open the database that is asked for, of which nothing will be changed.
+
+    A role of PostgreSQL or a file that may only be read will do. A SQLite file that may be written is opened
+    for it all the same: a reader cannot take away the log that it needs beside it.
+
+    Args:
+        option: the option ``--storage`` as it was given, or None.
+
+    Raises:
+        DatabaseSetupError: if the database does not exist or cannot be used.
+    """
+    from lrsearch.storage.address import parse_address
+    from lrsearch.storage.database import RETRY_S
+
+    path = parse_address(storage_url(option)).path
+    read_only = path is None or not os.access(path, os.W_OK)
+    return open_existing_storage(option, read_only=read_only, retry_s=RETRY_S)
+
+
 def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float) -> "Database":
     """Open the database that is asked for, whose tables exist, and create nothing.
 

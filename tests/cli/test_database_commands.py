@@ -1,5 +1,6 @@
 """The database from the command line: created, checked, refused; its password is never shown."""
 
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -189,6 +190,18 @@ def test_a_database_that_may_only_be_read_is_refused(finished, monkeypatch):
         message = refused("optimize", finished, "--trials", "6")
     assert "readonly" in message
     assert "writable" in message
+    assert Path("lrsearch.db").read_bytes() == before
+
+
+def test_what_only_looks_needs_a_file_that_may_be_read(finished, monkeypatch):
+    """Of a file that may not be written, the same is shown, and no byte of it changes."""
+    looks = (["studies"], ["show", finished], ["best", finished], ["trials", finished], ["curves", finished])
+    shown = [succeed(*words).out for words in looks]
+    before = Path("lrsearch.db").read_bytes()
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
+    connect = WriteAheadConnection.__init__
+    monkeypatch.setattr(WriteAheadConnection, "__init__", lambda *_arguments, **_options: connect(None))
+    assert [succeed(*words).out for words in looks] == shown
     assert Path("lrsearch.db").read_bytes() == before
 
 
