@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from lrsearch.errors import WorkerNameTakenError, WorkersFullError
 from lrsearch.storage import clock
 from lrsearch.storage.database import Database
-from lrsearch.storage.expiry import expire_leases
+from lrsearch.storage.expiry import expire_leases_within
 from lrsearch.storage.process import ProcessIdentity, is_dead_here
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.tables import StudyRow, WorkerRow
@@ -57,6 +58,7 @@ def join_study(
     """
 
     def write(connection: sa.Connection) -> None:
+        _lock_name(connection, worker)
         # The lock on the study lets one worker at a time count the others; SQLite has one for all anyway.
         limit = connection.scalar(
             sa.select(StudyRow.max_workers).where(StudyRow.uuid == study_uuid).with_for_update()
@@ -66,6 +68,8 @@ def join_study(
         others = {row.id for row in alive if row.study_uuid == study_uuid} - {worker}
         if limit is not None and len(others) >= limit:
             raise WorkersFullError(f"the study has {len(others)} workers, and max_workers = {limit}")
+        # Who begins holds nothing: what the name holds is of an earlier process that was killed.
+        expire_leases_within(connection, study_uuid, worker)
         now = clock.naive_utc(connection)
         row = {
             "id": worker,
@@ -88,8 +92,7 @@ def leave_study(database: Database, study_uuid: str, worker: str) -> None:
     """Store that a worker works on a study no more."""
 
     def write(connection: sa.Connection) -> None:
-        mine = sa.update(WorkerRow).where(WorkerRow.id == worker, WorkerRow.study_uuid == study_uuid)
-        connection.execute(mine.values(left_at=clock.naive_utc(connection)))
+        connection.execute(_left(study_uuid, worker, clock.naive_utc(connection)))
 
     database.transaction(write)
 
@@ -141,16 +144,36 @@ def free_the_dead(database: Database, study_uuid: str) -> int:
     Returns:
         The number of slots that they held.
     """
-    query = sa.select(WorkerRow.__table__).where(
+    silent = sa.select(WorkerRow.__table__).where(
         WorkerRow.study_uuid == study_uuid, WorkerRow.left_at.is_(None)
     )
-    rows = database.read(lambda connection: connection.execute(query).all())
-    freed = 0
-    for row in rows:
-        if is_dead_here(row.machine, row.pid, row.process_started):
-            freed += expire_leases(database, study_uuid, row.id)
-            leave_study(database, study_uuid, row.id)
-    return freed
+
+    def free(connection: sa.Connection) -> int:
+        freed = 0
+        # Locked, as a worker may begin again under the name of the dead one: its leases are to last.
+        for row in _dead(connection, silent.with_for_update()):
+            freed += expire_leases_within(connection, study_uuid, row.id)
+            connection.execute(_left(study_uuid, row.id, clock.naive_utc(connection)))
+        return freed
+
+    dead = database.read(lambda connection: _dead(connection, silent))
+    return database.transaction(free) if dead else 0
+
+
+def _dead(connection: sa.Connection, query: sa.Select[Any]) -> list[sa.Row[Any]]:
+    rows = connection.execute(query).all()
+    return [row for row in rows if is_dead_here(row.machine, row.pid, row.process_started)]
+
+
+def _left(study_uuid: str, worker: str, now: datetime) -> sa.Executable:
+    mine = sa.update(WorkerRow).where(WorkerRow.id == worker, WorkerRow.study_uuid == study_uuid)
+    return mine.values(left_at=now)
+
+
+def _lock_name(connection: sa.Connection, name: str) -> None:
+    """Let one process at a time look whether a name is taken, whatever study it joins."""
+    if connection.dialect.name == "postgresql":  # on SQLite a transaction holds the only lock that there is
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
 def _alive(connection: sa.Connection, among: sa.ColumnElement[bool]) -> list[sa.Row[Any]]:
