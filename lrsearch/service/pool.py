@@ -3,12 +3,12 @@
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from lrsearch.errors import InputError, WorkersFullError
+from lrsearch.errors import DatabaseLostError, InputError, WorkersFullError
 from lrsearch.service.optimize import check_same_data, load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.search import Search
@@ -17,7 +17,9 @@ from lrsearch.service.tasks import find_task, load_kinds
 from lrsearch.storage.database import Database
 from lrsearch.storage.process import this_process
 from lrsearch.storage.studies import StudyRecord, find_study, list_studies
+from lrsearch.storage.tables import BETWEEN_STUDIES
 from lrsearch.storage.work import Work, open_work
+from lrsearch.storage.workers import join_study, leave_study, new_name, see_worker
 
 POLL_S = 2.0
 LOOK_S = 5.0  # between two looks for other studies while one is trained
@@ -59,8 +61,7 @@ class Pool:
 
     def __init__(self, database: Database, options: PoolOptions, notify: Callable[[str], None]) -> None:
         self._database, self._options, self._notify = database, options, notify
-        process = this_process()
-        self.name = options.name or f"{process.host}:{process.pid}:{uuid4().hex[:8]}"
+        self.name = options.name or new_name()
         self._refused: dict[str, str] = {}  # why a study cannot be trained here, by its UUID
         self._looked_s = 0.0
         self._better = False
@@ -77,20 +78,32 @@ class Pool:
             InputError: if a study that was named cannot be trained here.
             DatabaseLostError: if the database does not answer for too long.
         """
-        while not stop_requested():
-            work = self._next()
-            if work is not None:
-                name, search = work
-                for progress in search.run(stop_requested, self._drain_wish(search)):
-                    yield name, progress
-                if progress.stopped in WORK_ENDED:
+        with self._present():
+            while not stop_requested():
+                see_worker(self._database, self.name)
+                work = self._next()
+                if work is not None:
+                    name, search = work
+                    for progress in search.run(stop_requested, self._drain_wish(search)):
+                        yield name, progress
+                    if progress.stopped in WORK_ENDED:
+                        return
+                    del search
+                    gc.collect()  # the next study's data and models need the memory
+                elif self._options.forever or self._waits():
+                    time.sleep(POLL_S)
+                else:
                     return
-                del search
-                gc.collect()  # the next study's data and models need the memory
-            elif self._options.forever or self._waits():
-                time.sleep(POLL_S)
-            else:
-                return
+
+    @contextmanager
+    def _present(self) -> Iterator[None]:
+        """Be known as alive, also between studies."""
+        join_study(self._database, BETWEEN_STUDIES, self.name, this_process(), "idle")
+        try:
+            yield
+        finally:
+            with suppress(DatabaseLostError):
+                leave_study(self._database, BETWEEN_STUDIES, self.name)
 
     def _next(self) -> tuple[str, Search] | None:
         """Join the first study that has work for this worker; None if none has."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from uuid import uuid4
 
 import optuna
 
@@ -33,7 +32,7 @@ from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
 from lrsearch.storage.study_states import pause_failing, study_state
 from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
-from lrsearch.storage.workers import free_the_dead, join_study, leave_study
+from lrsearch.storage.workers import free_the_dead, join_study, leave_study, new_name
 
 if TYPE_CHECKING:
     from lrsearch.training.saved_lane import SavedLane
@@ -109,9 +108,8 @@ class Worker:
         self.history = History(self.slots, self.plan)
         self._stored = study.record.spec
         self._optuna: tuple[int, optuna.Study] | None = None
-        process = this_process()
-        self._name = name or f"{process.host}:{process.pid}:{uuid4().hex[:8]}"
-        join_study(database, study.record.uuid, self._name, process, device)
+        self._name = name or new_name()
+        join_study(database, study.record.uuid, self._name, this_process(), device)
         free_the_dead(database, study.record.uuid)
         self.state = study_state(database, study.record.uuid)
         stall_timeout_s = study.spec.run.stall_timeout_s

@@ -26,6 +26,9 @@ NAMING_CONVENTION = {
 
 _BEGUN = text("trial IS NOT NULL")
 
+# In the place of a study's UUID, for a worker that has none now and waits for work.
+BETWEEN_STUDIES = ""
+
 UUID_LENGTH = 36
 NAME_LENGTH = 255
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -11,7 +12,7 @@ from lrsearch.errors import WorkerNameTakenError, WorkersFullError
 from lrsearch.storage import clock
 from lrsearch.storage.database import Database
 from lrsearch.storage.expiry import expire_leases_within
-from lrsearch.storage.process import ProcessIdentity, is_dead_here
+from lrsearch.storage.process import ProcessIdentity, is_dead_here, this_process
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.tables import StudyRow, WorkerRow
 from lrsearch.storage.upsert import upsert
@@ -38,6 +39,12 @@ class WorkerRecord:
     device: str
     started_at: str
     seen_at: str
+
+
+def new_name() -> str:
+    """Return a name for a worker of this process that no other has."""
+    process = this_process()
+    return f"{process.host}:{process.pid}:{uuid4().hex[:8]}"
 
 
 def join_study(

@@ -20,7 +20,7 @@ TWO_HOURS_AGO = time.time() - 7200
 def folder(pending) -> Path:
     """The folder of the pending study, with a file that is needed, one that is not, and a young one."""
     with open_database() as database:
-        uuid = find_study(database, "s").uuid
+        uuid = find_study(database, pending).uuid
         slots = Slots(database, uuid)
         name_checkpoint(slots, slots.claim("worker", 1), "needed.pt")
     path = Path(f"lrsearch.db.checkpoints/{uuid}")
@@ -53,11 +53,12 @@ def test_a_dry_run_deletes_nothing(folder):
 
 def test_a_deleted_study_leaves_no_checkpoints(folder):
     """They go with it."""
-    succeed("delete", "s", "--yes")
+    succeed("delete", "pen ding", "--yes")
     assert not folder.exists()
 
 
-def test_checkpoints_of_other_databases_are_left(folder, monkeypatch):
+@pytest.mark.usefixtures("folder")
+def test_checkpoints_of_other_databases_are_left(monkeypatch):
     """In a folder that several share they may be needed; told so, they go too."""
     shared = Path("shared").absolute()
     other = shared / str(uuid4())

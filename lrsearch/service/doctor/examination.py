@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import platformdirs
-
+from lrsearch.service.checkpoint_folder import checkpoint_folder
 from lrsearch.service.doctor.databases import check_storage
 from lrsearch.service.doctor.devices import check_device, check_shared_memory
 from lrsearch.service.doctor.disks import check_data, check_space, check_sqlite_disk
 from lrsearch.service.doctor.finding import Finding, wrong
 from lrsearch.service.doctor.packages import check_extras, check_packages, check_python
+from lrsearch.storage.address import parse_address
 from lrsearch.storage.masking import masked
 from lrsearch.tasks import files
 
@@ -32,7 +32,7 @@ def examine(url: str | None, data_dir: Path | None = None, device: str = "auto")
         "shared memory": check_shared_memory,
         "database": lambda: check_storage(url),
         "disk of the database": lambda: check_sqlite_disk(url),
-        "disk of checkpoints": lambda: check_space("disk of checkpoints", _checkpoint_folder()),
+        "disk of checkpoints": lambda: check_space("disk of checkpoints", _checkpoint_folder(url)),
         "data": lambda: check_data(files.data_dir(data_dir)),
     }
     for name, check in checks.items():
@@ -53,5 +53,5 @@ def masked_in(text: str, url: str | None) -> str:
     return text if url is None else text.replace(url, masked(url))
 
 
-def _checkpoint_folder() -> Path:
-    return platformdirs.user_cache_path("lrsearch", appauthor=False)
+def _checkpoint_folder(url: str | None) -> Path:
+    return checkpoint_folder(parse_address(url))
