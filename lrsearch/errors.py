@@ -20,7 +20,7 @@ The tree, with the exit code of the command line in brackets::
     │   └── DatabaseSetupError          the database cannot be used as it is
     ├── DivergenceError            [1]  a training left all bounds
     ├── DatabaseLostError          [1]  a database that worked stopped answering
-    └── StudyStoppedError          [3]  the study ended early because its trials kept failing
+    └── StudyStoppedError          [3]  the study ended early: its trials kept failing, or somebody stopped it
 """
 
 from collections.abc import Iterable
@@ -110,7 +110,7 @@ class DatabaseLostError(LrsearchError):
 
 
 class StudyStoppedError(LrsearchError):
-    """Raised when a study ends before its budget because its trials keep failing."""
+    """Raised when a study ends before its budget: its trials keep failing, or somebody paused or stopped it."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -121,6 +121,16 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
 
 
+def test_the_commands_of_the_page_on_checkpoints_run(monkeypatch, tmp_path, capsys):
+    """A run that stops says how it goes on; at the end no checkpoint is left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "checkpoints.md", "lrsearch"):
+        run(monkeypatch, line)
+    assert "Nothing to delete." in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.checkpoints/*/*"))
+
+
 def test_the_commands_of_the_page_on_watching_run(monkeypatch, tmp_path, capsys):
     """In their order, on one database; the names in the page's tables are those that the commands print."""
     page = ROOT / "docs" / "operations.md"

@@ -331,6 +331,11 @@ def leave(
             f"See them all: {command('trials', spec.name, storage)}\n"
             f"One, with its traceback: {command('show', spec.name, storage)} --trial NUMBER"
         )
+    if last.stopped in {StopReason.PAUSED, StopReason.STOPPED}:
+        raise StudyStoppedError(
+            f"{last.stopped.value}, so that {last.trials - last.ended_trials} of its trials have not been "
+            f"trained. Let it go on: {command('resume', spec.name, storage)}"
+        )
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.TIMEOUT}:
