@@ -51,8 +51,9 @@ def submit(
     import optuna
 
     from lrsearch.cli.drafts import find_draft
-    from lrsearch.service.studies import open_study
+    from lrsearch.service.studies import store_study
     from lrsearch.storage.study_states import set_share
+    from lrsearch.storage.tables import OPEN
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"name": name, "trials": trials}
@@ -60,12 +61,14 @@ def submit(
     with open_storage(storage, create=True) as database:
         draft = find_draft(database, file_or_study, overrides)
         spec = _resolved(draft.spec, allow_task or ())
-        study = open_study(database, spec, trials_given=trials is not None)
+        study = store_study(database, spec, trials_given=trials is not None)
         set_share(database, study.record.uuid, priority=priority, max_workers=max_workers)
         for note in study.notes:
             typer.echo(note, err=True)
         left = _trials_left(database, study.record)
-    typer.echo(f"Study {spec.name} is stored: {left} of {study.spec.trials} trials wait for workers.")
+    state = study.record.state
+    held = "" if state == OPEN else f", as soon as it is open: it is {state}"
+    typer.echo(f"Study {spec.name} is stored: {left} of {study.spec.trials} trials wait for workers{held}.")
     typer.echo(f"Train them, on any machine: {_worker_command(spec, storage, allow_task or ())}")
 
 

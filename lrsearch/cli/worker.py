@@ -93,7 +93,6 @@ def worker(
         return
     _check_studies(studies)
     given = {
-        "run.timeout_s": timeout_s,
         "run.device": device,
         "run.lanes": int(lanes) if lanes is not None and lanes.isdecimal() else lanes,
         "run.checkpoint_dir": None if checkpoint_dir is None else str(checkpoint_dir),
@@ -105,6 +104,7 @@ def worker(
         studies=studies,
         name=name,
         forever=forever,
+        timeout_s=timeout_s,
         overrides={key: value for key, value in given.items() if value is not None},
         allowed=tuple(allow_task or ()),
         data_dir=data_dir,

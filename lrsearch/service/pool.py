@@ -1,6 +1,7 @@
 """A worker of a service: joins the open studies of a database one after the other, by their priority."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,16 +13,21 @@ from lrsearch.errors import DatabaseLostError, InputError, WorkersFullError
 from lrsearch.service.optimize import check_same_data, load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.search import Search
-from lrsearch.service.studies import OpenStudy, readable_spec
+from lrsearch.service.studies import OpenStudy, check_open, readable_spec
 from lrsearch.service.tasks import find_task, load_kinds
+from lrsearch.spec import EXTERNAL, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.process import this_process
+from lrsearch.storage.retry import without_waiting
 from lrsearch.storage.studies import StudyRecord, find_study, list_studies
 from lrsearch.storage.tables import BETWEEN_STUDIES
 from lrsearch.storage.work import Work, open_work
 from lrsearch.storage.workers import join_study, leave_study, new_name, see_worker
+from lrsearch.training.devices import resolve_device
 
 POLL_S = 2.0
+SHORTEST_S = 1e-3
+OF_ONE_RUN = {"workers", "timeout_s"}
 LOOK_S = 5.0  # between two looks for other studies while one is trained
 WORK_ENDED = {StopReason.INTERRUPTED, StopReason.TIMEOUT}
 
@@ -34,6 +40,7 @@ class PoolOptions:
         studies: names of the studies that it joins; empty for all that are open.
         name: of the worker; None for one made of host and process.
         forever: whether it waits for more work when none is left.
+        timeout_s: seconds after which it stops, whatever it trains, or None.
         overrides: ``run.*`` options that go before the studies' own, by key.
         allowed: references of the users' code that may be imported.
         data_dir: folder of the data sets, or None for the default.
@@ -42,6 +49,7 @@ class PoolOptions:
     studies: tuple[str, ...] = ()
     name: str | None = None
     forever: bool = False
+    timeout_s: float | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     allowed: tuple[str, ...] = ()
     data_dir: Path | None = None
@@ -57,6 +65,9 @@ class Pool:
 
     Raises:
         UnknownNameError: if a study is named that does not exist.
+        StudyPausedError: if a study is named that is not open, and the worker does not wait.
+        SpecError: if an option breaks a rule.
+        DeviceError: if a device is named that does not exist.
     """
 
     def __init__(self, database: Database, options: PoolOptions, notify: Callable[[str], None]) -> None:
@@ -65,8 +76,12 @@ class Pool:
         self._refused: dict[str, str] = {}  # why a study cannot be trained here, by its UUID
         self._looked_s = 0.0
         self._better = False
+        self._ends_s = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
+        _check_options(options)
         for study in options.studies:
-            find_study(database, study)
+            record = find_study(database, study)
+            if not options.forever:
+                check_open(record)
 
     def run(self, stop_requested: Callable[[], bool] = lambda: False) -> Iterator[tuple[str, Progress]]:
         """Train until there is no work, or for ever, and yield names of studies and where they stand.
@@ -79,7 +94,7 @@ class Pool:
             DatabaseLostError: if the database does not answer for too long.
         """
         with self._present():
-            while not stop_requested():
+            while not stop_requested() and time.monotonic() < self._ends_s:
                 see_worker(self._database, self.name)
                 work = self._next()
                 if work is not None:
@@ -88,6 +103,8 @@ class Pool:
                         yield name, progress
                     if progress.stopped in WORK_ENDED:
                         return
+                    if progress.stopped is StopReason.NO_GAIN:  # for good: joined again, it would begin anew
+                        self._refused[search.study.record.uuid] = StopReason.NO_GAIN.value
                     del search
                     gc.collect()  # the next study's data and models need the memory
                 elif self._options.forever or self._waits():
@@ -129,14 +146,24 @@ class Pool:
         Raises:
             InputError: if it cannot be trained here.
         """
-        overrides = {f"run.{key}": value for key, value in record.run.items() if key != "workers"}
-        spec = readable_spec(self._database, record, {**overrides, **self._options.overrides})
+        spec = readable_spec(self._database, record, self._overrides(record))
         load_kinds(spec, self._options.allowed)
         task = find_task(spec, self._options.data_dir, self._options.allowed)
         data = load_onto_device(spec, task)
         check_same_data(self._database, record, data)
         study = OpenStudy(record, spec)
-        return prepare(self._database, spec, task, data, lambda: study, name=self.name)
+        try:
+            return prepare(self._database, spec, task, data, lambda: study, name=self.name)
+        except InputError:  # it may have joined by then, and would be counted as long as it lives
+            leave_study(self._database, record.uuid, self.name)
+            raise
+
+    def _overrides(self, record: StudyRecord) -> dict[str, Any]:
+        """Return the options for a study: its own, but for those of one run on one machine, and then ours."""
+        own = {f"run.{key}": value for key, value in record.run.items() if key not in OF_ONE_RUN}
+        left_s = self._ends_s - time.monotonic()
+        timeout = {"run.timeout_s": max(left_s, SHORTEST_S)} if math.isfinite(left_s) else {}
+        return {**own, **self._options.overrides, **timeout}
 
     def _studies(self) -> list[StudyRecord]:
         records = list_studies(self._database)
@@ -156,7 +183,8 @@ class Pool:
         def drain_requested() -> bool:
             if not self._better and time.monotonic() - self._looked_s >= LOOK_S:
                 self._looked_s = time.monotonic()
-                self._better = self._has_better(uuid)
+                with suppress(DatabaseLostError), without_waiting():  # training goes on during an outage
+                    self._better = self._has_better(uuid)
             return self._better
 
         return drain_requested
@@ -168,6 +196,15 @@ class Pool:
         here = found.pop(uuid, None)
         others = [work for work in found.values() if work.free and work.admits(self.name)]
         return any(_is_better(work, here) for work in others)
+
+
+def _check_options(options: PoolOptions) -> None:
+    """Refuse what no study could be trained with, whichever comes."""
+    timeout = {} if options.timeout_s is None else {"run.timeout_s": options.timeout_s}
+    given = {**options.overrides, **timeout}
+    spec = spec_from({"name": "options", "task": EXTERNAL, "trials": 1}, "the options", given)
+    if "run.device" in given:
+        resolve_device(spec.run.device)
 
 
 def _is_better(other: Work, here: Work | None) -> bool:

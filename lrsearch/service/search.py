@@ -90,6 +90,7 @@ class Search:
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
         self._asks_ahead = not array.device.startswith("cpu") if asks_ahead is None else asks_ahead
         self._asked: list[HeldTrial] = []  # ahead: for lanes that become free
+        self._drains = False  # no more trials begin
 
     def run(
         self,
@@ -112,11 +113,12 @@ class Search:
         """
         with self._worker, ThreadPoolExecutor(1, "lrsearch-training") as thread:
             while (reason := self._reason_to_stop(stop_requested)) is None:
-                if drain_requested() and not self._lanes:
+                self._drains = self._worker.is_stopped or drain_requested()
+                if self._drains and not self._lanes:
                     reason = StopReason.DRAINED
                     break
                 before = len(self._lanes)
-                news = [] if drain_requested() else self._fill_lanes()
+                news = [] if self._drains else self._fill_lanes()
                 if news or len(self._lanes) > before:
                     yield self._progress(news)
                 if self._lanes:
@@ -277,7 +279,7 @@ class Search:
         ending = sum(lane.shown.epoch + 1 >= self._plan.epochs for lane in self._lanes.values())
         free = self._lane_count - len(self._lanes)
         try:
-            self._asked += self._ask(ending + free - len(self._asked))
+            self._asked += [] if self._drains else self._ask(ending + free - len(self._asked))
         finally:
             with self._worker.keeper.training():
                 wait([epoch])

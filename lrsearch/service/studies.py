@@ -38,7 +38,7 @@ from lrsearch.storage.studies import (
     study_attributes,
 )
 from lrsearch.storage.study_states import set_state
-from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
+from lrsearch.storage.tables import FAILING, OPEN
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -97,16 +97,31 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
         StudyPausedError: if somebody has paused or stopped it.
         SpecError: if the budget that was asked for is smaller than the stored one.
     """
+    study = store_study(database, spec, trials_given=trials_given)
+    return replace(study, notes=(*study.notes, *reopen(database, study.record)))
+
+
+def store_study(database: Database, spec: StudySpec, *, trials_given: bool = False) -> OpenStudy:
+    """Create a study, or return the one of that name, whether workers train it or not.
+
+    Args:
+        database: where it is stored.
+        spec: resolved.
+        trials_given: whether the user named the budget; a file's may be smaller than the stored one.
+
+    Raises:
+        StudyConflictError: if a study of that name has another specification.
+        SpecError: if the budget that was asked for is smaller than the stored one.
+    """
     known = {record.name for record in list_studies(database)}
     first = first_trials(spec)
     points = list(first.points.values())
     run = spec.run.model_dump(exclude_unset=True, exclude_none=True)
     record = create_study(database, spec.name, spec.identity(), spec.trials, points, run)
-    reopened = reopen(database, record)
     trials = _grow(database, record, spec, trials_given=trials_given)
     spec = spec.model_copy(update={"trials": trials})
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
-    return OpenStudy(record, spec, reopened if spec.name in known else (*dropped, *_warnings(spec)))
+    return OpenStudy(record, spec, () if spec.name in known else (*dropped, *_warnings(spec)))
 
 
 def reopen(database: Database, record: StudyRecord) -> tuple[str, ...]:
@@ -115,18 +130,27 @@ def reopen(database: Database, record: StudyRecord) -> tuple[str, ...]:
     Raises:
         StudyPausedError: if somebody has paused or stopped it.
     """
-    if record.state in {PAUSED, STOPPED}:
-        why = f": {record.state_reason}" if record.state_reason else ""
-        raise StudyPausedError(
-            f"study {record.name!r} is {record.state}{why}. Let it go on: "
-            f"lrsearch resume {shlex.quote(record.name)}"
-        )
     if record.state != FAILING:
+        check_open(record)
         return ()
     set_state(database, record.uuid, OPEN)
     return (
         f"goes on after a pause, which its workers made as its trials kept failing: {record.state_reason}",
     )
+
+
+def check_open(record: StudyRecord) -> None:
+    """Refuse a study that workers do not train.
+
+    Raises:
+        StudyPausedError: if it is paused or stopped.
+    """
+    if record.state != OPEN:
+        why = f": {record.state_reason}" if record.state_reason else ""
+        raise StudyPausedError(
+            f"study {record.name!r} is {record.state}{why}. Let it go on: "
+            f"lrsearch resume {shlex.quote(record.name)}"
+        )
 
 
 def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:

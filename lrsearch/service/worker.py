@@ -157,6 +157,11 @@ class Worker:
         return self._name
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the study: its running trials end, and no more begin."""
+        return self.state.name == STOPPED
+
+    @property
     def held(self) -> int:
         """Number of slots that it holds."""
         return len(self._held)
@@ -174,7 +179,7 @@ class Worker:
             return StopReason.INTERRUPTED
         if self.state.name in {PAUSED, FAILING}:
             return StopReason.PAUSED if self.state.name == PAUSED else StopReason.FAILURES
-        if self.state.name == STOPPED and not busy:
+        if self.is_stopped and not busy:
             return StopReason.STOPPED
         if run.timeout_s is not None and time.monotonic() - self._started >= run.timeout_s:
             return StopReason.TIMEOUT

@@ -6,6 +6,7 @@ from lrsearch.errors import suggestion
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.standings import WorkerStanding, worker_names, workers_named
+from lrsearch.storage.tables import BETWEEN_STUDIES
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def worker_health(database: Database, name: str) -> WorkerHealth:
 
 
 def _described(worker: WorkerStanding) -> str:
-    seen = f"{worker.seen_s:.0f} s ago, on {worker.device} of {worker.host}"
+    device = "" if worker.study_uuid == BETWEEN_STUDIES else f"{worker.device} of "
+    seen = f"{worker.seen_s:.0f} s ago, on {device}{worker.host}"
     if worker.alive:
         return f"is alive: it was seen {seen}"
     if worker.left:

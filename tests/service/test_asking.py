@@ -17,6 +17,8 @@ from lrsearch.spec import spec_from
 from lrsearch.storage import optuna_tables
 from lrsearch.storage.database import open_database
 from lrsearch.storage.slots import Slots
+from lrsearch.storage.study_states import set_state
+from lrsearch.storage.tables import STOPPED
 from lrsearch.storage.trials import trial_records
 from tests.service.arrays import FormulaArray, bowl
 
@@ -108,6 +110,34 @@ def test_what_was_asked_ahead_is_released_and_continued(database):
     after = params_of(database)
     assert last.ended_trials == 12
     assert {slot: after[slot] for slot in before} == before
+
+
+def test_what_was_asked_ahead_does_not_begin_in_a_study_that_is_stopped(database):
+    """Its running trials end; those that were asked for keep their points for later."""
+    spec = make_spec()
+    uuid = open_study(database, spec).record.uuid
+    array = FormulaArray()
+
+    def stop(_array):
+        if array.epochs == spec.epochs:
+            set_state(database, uuid, STOPPED)
+
+    array.after_epoch = stop
+    *_, last = Search(database, open_study(database, spec), array, 3, asks_ahead=True).run()
+    assert last.stopped is StopReason.STOPPED
+    assert [number for number, _point in array.started] == [0, 1, 2]
+    counts = Slots(database, uuid).counts()
+    assert (counts.ended, counts.leased, counts.free) == (3, 0, 9)
+    assert len(params_of(database)) == 6
+
+
+def test_a_worker_that_begins_no_more_trials_asks_for_none(database):
+    """What it would have asked for is left to others, who have the place."""
+    spec, array = make_spec(), FormulaArray()
+    search = Search(database, open_study(database, spec), array, 3, asks_ahead=True)
+    *_, last = search.run(drain_requested=lambda: array.epochs >= 1)
+    assert last.stopped is StopReason.DRAINED
+    assert len(params_of(database)) == 3
 
 
 def test_a_failure_of_the_trainer_ends_the_run(database):

@@ -6,8 +6,10 @@ import time
 import pytest
 
 from lrsearch.errors import (
+    DatabaseLostError,
     DeviceError,
     InputError,
+    SpecError,
     StudyConflictError,
     StudyPausedError,
     UnknownNameError,
@@ -252,3 +254,99 @@ def test_the_device_that_a_study_asks_for_must_exist(database, monkeypatch) -> N
     assert "study 'gpu' is left to others" in worked.notes[0]
     assert Slots(database, uuid).counts().free == 1
     assert worked(database, overrides={"run.device": "cpu"}) == [("gpu", StopReason.BUDGET)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overrides": {"run.lanes": "many"}}, "option --lanes: .* whole number from 1 to 4096"),
+        ({"overrides": {"run.device": "gpu"}}, "option --device: .* got 'gpu'"),
+        ({"overrides": {"run.device": "cuda:99"}}, "'cuda:99' was asked for"),
+        ({"timeout_s": -1.0}, "option --timeout-s: .* above 0, but got -1.0"),
+    ],
+)
+def test_options_that_fit_no_study_are_refused(database, options, message) -> None:
+    """Once, at the beginning; no study is blamed for them."""
+    submit(database, "s", trials=1)
+    with pytest.raises((SpecError, DeviceError), match=message):
+        worked(database, **options)
+
+
+@pytest.mark.parametrize("state", [PAUSED, STOPPED, FAILING])
+def test_a_study_that_is_not_open_is_refused_if_it_is_named(database, state) -> None:
+    """With what opens it; who waits for work waits for it."""
+    uuid = submit(database, "s", trials=1)
+    set_state(database, uuid, state, "a reason")
+    with pytest.raises(StudyPausedError, match=f"is {state}: a reason.*lrsearch resume s"):
+        worked(database, studies=("s",))
+    waited = []
+
+    def stop_requested() -> bool:
+        if len(waited) == 1:
+            set_state(database, uuid, OPEN)
+        waited.append(1)
+        return ended(database, uuid) == 1
+
+    assert worked(database, stop_requested, studies=("s",), forever=True)[0][0] == "s"
+
+
+def test_a_study_without_gain_is_left_for_good(database, arrays) -> None:
+    """Joined again, it would begin trials again, over and over."""
+    uuid = submit(database, "s", trials=50, run={"stop_after_no_gain": 3})
+    submit(database, "t", trials=1)
+    assert sorted(worked(database)) == [("s", StopReason.NO_GAIN), ("t", StopReason.BUDGET)]
+    assert len(arrays) == 2
+    assert ended(database, uuid) < 50
+
+
+def test_a_workers_time_is_its_own(database) -> None:
+    """It is over all of its studies, whatever their files say of a run on one machine."""
+    submit(database, "s", trials=2, run={"timeout_s": 1e-6, "workers": 7})
+    assert worked(database) == [("s", StopReason.BUDGET)]
+    uuid = submit(database, "t", trials=10_000)
+    begun = time.monotonic()
+    assert worked(database, timeout_s=0.3) == [("t", StopReason.TIMEOUT)]
+    assert worked(database, studies=("s",), forever=True, timeout_s=0.3) == []
+    assert time.monotonic() - begun < 10
+    assert Slots(database, uuid).counts().leased == 0
+
+
+def test_a_worker_that_cannot_train_a_study_takes_no_place_in_it(database, monkeypatch) -> None:
+    """It has joined by the time at which its losses are found to be others; the next one has room."""
+    uuid = submit(database, "s", trials=2, max_workers=1)
+
+    class Other(FormulaArray):
+        untrained_loss = 50.0
+
+    assert worked(database, lambda: ended(database, uuid) == 1)[0] == ("s", StopReason.INTERRUPTED)
+    monkeypatch.setattr(
+        pool_module,
+        "prepare",
+        lambda database, _spec, _task, _data, open_study, *, name: Search(
+            database, open_study(), Other(), 1, name=name
+        ),
+    )
+    places = []
+    pool = Pool(database, PoolOptions(name="other"), lambda _note: places.append(workers_alive(database)))
+    assert list(pool.run()) == []
+    assert [uuid in alive for alive in places] == [False]
+    assert (ended(database, uuid), Slots(database, uuid).counts().leased) == (1, 0)
+
+
+def test_training_goes_on_while_other_studies_cannot_be_looked_for(database, monkeypatch) -> None:
+    """An outage is the training's own to sit out: the look for others neither waits nor fails."""
+    submit(database, "s", trials=5)
+    open_work, asked = pool_module.open_work, []
+
+    def lost(database):
+        asked.append(1)
+        if len(asked) == 1:
+            return open_work(database)
+        if len(asked) < 4:
+            raise DatabaseLostError("no answer")
+        return open_work(database)
+
+    monkeypatch.setattr(pool_module, "open_work", lost)
+    monkeypatch.setattr(pool_module, "LOOK_S", 0.0)
+    assert worked(database) == [("s", StopReason.BUDGET)]
+    assert len(asked) > 4
