@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from lrsearch.results import Claim, Outcome, TrialResult
 from lrsearch.storage import clock, leases, public_trials
+from lrsearch.storage.beginnings import Begun, begin_trials
 from lrsearch.storage.contact import Contact
 from lrsearch.storage.database import Database
-from lrsearch.storage.optuna_tables import NewTrial, TrialIds, insert_trials, running_before
+from lrsearch.storage.optuna_tables import NewTrial, TrialIds, running_before
 from lrsearch.storage.settling import tell
 from lrsearch.storage.slot_rows import (
     BegunSlot,
@@ -106,7 +107,11 @@ class Slots:
         if not beginnings:
             return {}
         if self.database.knows_optunas_tables:
-            return self.database.transaction(partial(self._begin, beginnings=beginnings))
+            study_id, begun = self.database.transaction(partial(self._begin, beginnings=beginnings))
+            if begun.now is not None:
+                self.contact.heard(begun.now)
+            self.trial_ids.learn(study_id, begun.ids)
+            return begun.numbers
         numbers = {}
         for claim, trial in beginnings:
             storage, study_id = self.database.optuna_storage, self.database.read(self.trial_ids.study_id)
@@ -296,23 +301,9 @@ class Slots:
 
     def _begin(
         self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
-    ) -> dict[int, int]:
-        now, held = self._renewed(connection, [claim for claim, _trial in beginnings])
-        # A transaction that is repeated may find its own commit.
-        begun = {slot: trial for (slot, _attempt), trial in held.items() if trial is not None}
-        new = [
-            (claim.slot, trial)
-            for claim, trial in beginnings
-            if (claim.slot, claim.attempt) in held and claim.slot not in begun
-        ]
-        study_id, begun_at = self.trial_ids.study_id(connection), clock.from_unix_seconds(now)
-        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], begun_at)
-        changes = [
-            {"slot": slot, "trial": number, "point": json.dumps(dict(trial.params))}
-            for number, (slot, trial) in zip(numbers, new, strict=True)
-        ]
-        leases.change_each(connection, self.study_uuid, changes)
-        return begun | {slot: number for number, (slot, _trial) in zip(numbers, new, strict=True)}
+    ) -> tuple[int, Begun]:
+        study_id = self.trial_ids.lock_study(connection)
+        return study_id, begin_trials(connection, self.study_uuid, study_id, beginnings, self.lease_s)
 
     def _settle(self, connection: sa.Connection) -> None:
         now, told = self._told(connection)
