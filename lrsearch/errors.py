@@ -8,15 +8,19 @@ The tree, with the exit code of the command line in brackets::
     │   ├── UnknownNameError            no task, study, sampler, ... of that name
     │   ├── StudyConflictError          a study of that name has another specification
     │   ├── BudgetSpentError            a study has no trial left to begin
+    │   ├── StudyPausedError            a study is paused or stopped, and trains nothing until it is resumed
+    │   ├── WorkerNameTakenError        a worker of that name is alive
+    │   ├── WorkersFullError            a study has as many workers as it allows
     │   ├── DataError                   training data is missing and cannot be fetched
     │   ├── TaskError                   a task's model, loss, metrics or data cannot be trained with
     │   ├── CodeError                   a file or module that the user named cannot be imported
     │   ├── CodeNotAllowedError         it was not named or allowed by the user, so it is not imported
     │   ├── DeviceError                 the requested device does not exist
+    │   ├── EngineError                 what places workers on machines is missing, or cannot place any
     │   └── DatabaseSetupError          the database cannot be used as it is
     ├── DivergenceError            [1]  a training left all bounds
     ├── DatabaseLostError          [1]  a database that worked stopped answering
-    └── StudyStoppedError          [3]  the study ended early because its trials kept failing
+    └── StudyStoppedError          [3]  the study ended early: its trials kept failing, or somebody stopped it
 """
 
 from collections.abc import Iterable
@@ -57,6 +61,18 @@ class BudgetSpentError(InputError):
     """Raised when a trial is asked for and the study's budget has none left to begin."""
 
 
+class StudyPausedError(InputError):
+    """Raised when a study is to be trained that is paused or stopped."""
+
+
+class WorkerNameTakenError(InputError):
+    """Raised when a worker is to begin under the name of one that is alive."""
+
+
+class WorkersFullError(InputError):
+    """Raised when a worker is to join a study that has as many as it allows."""
+
+
 class DataError(InputError):
     """Raised when training data is missing and cannot be fetched."""
 
@@ -77,6 +93,10 @@ class DeviceError(InputError):
     """Raised when the requested device does not exist on this machine."""
 
 
+class EngineError(InputError):
+    """Raised when an engine for many machines is missing or unreachable, or none of its workers can train."""
+
+
 class DatabaseSetupError(InputError):
     """Raised when a database cannot be used as it is: unreachable, read-only, foreign or outdated."""
 
@@ -90,7 +110,7 @@ class DatabaseLostError(LrsearchError):
 
 
 class StudyStoppedError(LrsearchError):
-    """Raised when a study ends before its budget because its trials keep failing."""
+    """Raised when a study ends before its budget: its trials keep failing, or somebody paused or stopped it."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,12 @@
 """README and docs are true to the letter: their commands run, their files and links exist."""
 
+import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -115,6 +119,73 @@ def test_the_commands_of_the_page_on_fused_training_run(monkeypatch, tmp_path, c
     printed = capsys.readouterr().out
     assert "Study by-itself: 16 of 16 trials have ended" in printed
     assert "Study one-by-one: 16 of 16 trials have ended" in printed
+
+
+def test_the_commands_of_the_page_on_checkpoints_run(monkeypatch, tmp_path, capsys):
+    """A run that stops says how it goes on; at the end no checkpoint is left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    for line in commands(ROOT / "docs" / "checkpoints.md", "lrsearch"):
+        run(monkeypatch, line)
+    assert "Nothing to delete." in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.checkpoints/*/*"))
+
+
+def test_the_commands_of_the_page_on_watching_run(monkeypatch, tmp_path, capsys):
+    """In their order, on one database; the names in the page's tables are those that the commands print."""
+    page = ROOT / "docs" / "operations.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "script.toml").write_text('task = "external"\ntrials = 1\nepochs = 1\n')
+    line = json.dumps({"epoch": 1, "valid_loss": 0.5})
+    script = f"import os; print({line!r}, file=open(os.environ['LRSEARCH_REPORT_FILE'], 'a'))"
+    (tmp_path / "train.py").write_text(script)
+    lines = commands(page, "lrsearch")
+    assert len(lines) == 7
+    for line in lines:
+        run(monkeypatch, line)
+    assert "digits-tpe  done   20/20" in capsys.readouterr().out
+    promised = re.findall(r"^\| `(lrsearch_\w+)`", page.read_text(), re.MULTILINE)
+    figures = re.findall(r"^(lrsearch_\w+)\{", (tmp_path / "worker.prom").read_text(), re.MULTILINE)
+    assert set(promised) == set(figures)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_many_machines_run(monkeypatch, tmp_path, capsys):
+    """In their order, on one database; those that start Ray in a process of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
+    lines = commands(ROOT / "docs" / "distributed.md", "lrsearch")
+    assert len(lines) >= 8
+    for line in lines:
+        if "--engine ray" in line:
+            words = [sys.executable, "-m", *shlex.split(line)]
+            subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        else:
+            run(monkeypatch, line)
+    counts = re.findall(r"Study digits-tpe: (\d+ of \d+) trials have ended", capsys.readouterr().out)
+    assert counts[:2] == ["40 of 40", "60 of 60"]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_the_database_run(monkeypatch, tmp_path, capsys, created_postgresql_url):
+    """In their order, the variable set and unset as it says, with an empty database on a server of ours."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "database.md").read_text()
+    page = page.replace("postgresql://me@db.example/studies", created_postgresql_url)
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in (line.partition("#")[0].strip() for block in blocks for line in block.splitlines()):
+        if line.startswith("export "):
+            monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
+        elif line.startswith("unset "):
+            monkeypatch.delenv(line.removeprefix("unset "))
+        else:
+            run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    assert "Study digits-tpe: 12 of 12 trials have ended" in printed
+    assert len(re.findall(r"^Copied 1 study ", printed, re.MULTILINE)) == 4
+    assert (tmp_path / "from-server.db").is_file()
 
 
 @pytest.mark.slow

@@ -9,13 +9,15 @@ from lrsearch.storage.database import Database
 from lrsearch.storage.workers import list_workers
 
 _TABLES = (
-    """CREATE TABLE chaos_slots (id {key}, at_s DOUBLE PRECISION, slot INTEGER, state_before TEXT, state TEXT,
-    worker_before TEXT, worker TEXT, attempt_before INTEGER, attempt INTEGER, lease_until DOUBLE PRECISION)""",
+    """CREATE TABLE chaos_slots (id {key}, at_s DOUBLE PRECISION, slot INTEGER, state_before TEXT,
+    state TEXT, worker_before TEXT, worker TEXT, attempt_before INTEGER,
+    attempt INTEGER, lease_until DOUBLE PRECISION)""",
     """CREATE TABLE chaos_epochs (id {key}, at_s DOUBLE PRECISION, trial INTEGER, epoch INTEGER,
     writer DOUBLE PRECISION, state TEXT, worker TEXT)""",
 )
-_SLOT_ENTRY = """INSERT INTO chaos_slots (at_s, slot, state_before, state, worker_before, worker, attempt_before,
-    attempt, lease_until) VALUES ({now}, NEW.slot, OLD.state, NEW.state, OLD.worker, NEW.worker, OLD.attempt,
+_SLOT_ENTRY = """INSERT INTO chaos_slots (at_s, slot, state_before, state, worker_before, worker,
+attempt_before, attempt, lease_until)
+VALUES ({now}, NEW.slot, OLD.state, NEW.state, OLD.worker, NEW.worker, OLD.attempt,
     NEW.attempt, NEW.lease_until);"""
 _EPOCH_ENTRY = """INSERT INTO chaos_epochs (at_s, trial, epoch, writer, state, worker)
     SELECT {now}, NEW.trial, NEW.epoch, NEW.value, state, worker FROM lrsearch_slots
@@ -155,6 +157,8 @@ def _postgresql_triggers() -> list[str]:
         function.format(name="chaos_slot", entry=slot),
         function.format(name="chaos_epoch", entry=epoch),
         "CREATE TRIGGER chaos_slot AFTER UPDATE ON lrsearch_slots FOR EACH ROW EXECUTE FUNCTION chaos_slot()",
-        "CREATE TRIGGER chaos_epoch AFTER INSERT OR UPDATE ON lrsearch_epoch_values FOR EACH ROW "
-        f"WHEN ({_IS_WRITER}) EXECUTE FUNCTION chaos_epoch()",
+        (
+            "CREATE TRIGGER chaos_epoch AFTER INSERT OR UPDATE ON lrsearch_epoch_values FOR EACH ROW "
+            f"WHEN ({_IS_WRITER}) EXECUTE FUNCTION chaos_epoch()"
+        ),
     ]

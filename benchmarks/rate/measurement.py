@@ -92,7 +92,7 @@ def table(rates: Sequence[Rate]) -> str:
 
 
 def times_optunas(rates: Sequence[Rate], sampler: str, workers: int, name: str) -> float | None:
-    """Return the median of a contestant's rate as a multiple of Optuna's in the same round; None without one."""
+    """Return the median of a contestant's rate in multiples of Optuna's in the same round, or None."""
     own, others = (_per_s(rates, sampler, workers, each) for each in (name, OPTUNA.name))
     ratios = [mine / other for mine, other in zip(own, others, strict=False) if other > 0]
     return median(ratios) if ratios else None

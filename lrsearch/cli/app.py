@@ -12,10 +12,12 @@ from lrsearch.cli import (
     dashboard,
     data,
     database,
+    doctor,
     export,
     optimize,
     range_test,
     report,
+    service,
     status,
     studies,
     train,
@@ -60,12 +62,14 @@ _MODULES = (
     report,
     export,
     train,
+    service,
     worker,
     status,
     studies,
     dashboard,
     data,
     database,
+    doctor,
 )
 for module in _MODULES:
     module.register(app)

@@ -100,7 +100,7 @@ def print_confirmation(
     from lrsearch.review.checks import checks
     from lrsearch.review.confirmation_wording import candidate_lines, confirmation_lines, standing_table
     from lrsearch.review.verdict import verdict
-    from lrsearch.storage.address import masked
+    from lrsearch.storage.masking import masked
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.trials import trial_records
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -84,28 +85,36 @@ class PlainDisplay(_Closing):
 class JsonDisplay(_Closing):
     """A JSON object a line: ``note``, ``epoch`` for a lane, ``trial`` for an end, ``stopped`` at the last.
 
+    Each has its time, in UTC, and where they apply study, worker, trial and attempt.
+
     Epochs of other worker processes arrive a few times a second: of short ones some are left out.
+
+    Args:
+        study: its name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, study: str = "") -> None:
         self._epochs: dict[int, int] = {}  # printed last, by trial
+        self._context: dict[str, Any] = {"study": study} if study else {}
 
     def note(self, text: str) -> None:
         """Print a line."""
-        _print_json("note", text=text)
+        _print_json("note", **self._context, text=text)
 
     def show(self, progress: Progress) -> None:
         """Print what has happened since the last call."""
+        self._context = _context(progress)
         for text in progress.notes:
             self.note(text)
         for lane in progress.running:
-            self._print_epoch(lane.number, lane.epoch, lane.valid_loss)
+            self._print_epoch(lane, lane.epoch, lane.valid_loss)
         for trial in progress.news:
             result = trial.result
             if trial.number in self._epochs:  # one that only repeats another has not been trained
-                self._print_epoch(trial.number, result.epochs, result.value)
+                self._print_epoch(trial, result.epochs, result.value)
             _print_json(
                 "trial",
+                **self._trial_context(trial),
                 number=trial.number,
                 state=result.outcome.value,
                 value=result.value,
@@ -116,10 +125,17 @@ class JsonDisplay(_Closing):
             )
         _print_stopped(progress)
 
-    def _print_epoch(self, trial: int, epoch: int, valid_loss: float | None) -> None:
-        if epoch > self._epochs.setdefault(trial, 0):
-            self._epochs[trial] = epoch
-            _print_json("epoch", trial=trial, epoch=epoch, valid_loss=valid_loss)
+    def _print_epoch(self, trial: RunningTrial | EndedTrial, epoch: int, valid_loss: float | None) -> None:
+        if epoch > self._epochs.setdefault(trial.number, 0):
+            self._epochs[trial.number] = epoch
+            _print_json("epoch", **self._trial_context(trial), epoch=epoch, valid_loss=valid_loss)
+
+    def _trial_context(self, trial: RunningTrial | EndedTrial) -> dict[str, Any]:
+        """Return which trial of which study it is, and who trains it."""
+        holder = trial.holder
+        held = {} if holder is None else {"worker": holder.worker, "attempt": holder.attempt}
+        unheld = {name: value for name, value in self._context.items() if name != "worker"}
+        return {**unheld, "trial": trial.number, **held}
 
 
 def _params(trial: EndedTrial) -> dict[str, Any]:
@@ -171,18 +187,16 @@ class LiveDisplay:
         self._live.update(_picture(progress), refresh=bool(began or progress.news))
 
 
-def choose_display(*, quiet: bool, log_format: str) -> Display:
+def choose_display(*, quiet: bool, log_format: str, study: str = "") -> Display:
     """Return the display for an output: live on a terminal, plain lines elsewhere."""
     if log_format == "json":
-        return JsonResultDisplay() if quiet else JsonDisplay()
+        return JsonResultDisplay() if quiet else JsonDisplay(study)
     if quiet:
         return QuietDisplay()
     return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
-_WAITING = (
-    "waiting for the trials of other workers; those of a worker that died become free within two minutes"
-)
+_WAITING = "waiting for the trials of other workers; those of one that died become free within four minutes"
 
 
 def _ended_line(trial: EndedTrial) -> str:
@@ -271,8 +285,18 @@ def _print_stopped(progress: Progress) -> None:
         return
     best = progress.best
     values = {"number": best.number, "value": best.result.value} if best else None
-    _print_json("stopped", reason=progress.stopped.name, ended=dict(progress.ended), best=values)
+    _print_json(
+        "stopped", **_context(progress), reason=progress.stopped.name, ended=dict(progress.ended), best=values
+    )
+
+
+def _context(progress: Progress) -> dict[str, Any]:
+    """Return study and worker, where they are known."""
+    known = {"study": progress.study, "worker": progress.worker}
+    return {name: value for name, value in known.items() if value}
 
 
 def _print_json(event: str, **values: Any) -> None:
-    print(json.dumps({"event": event, **finite(values)}, allow_nan=False), flush=True)  # noqa: T201 # the output
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"event": event, "time": now, **finite(values)}
+    print(json.dumps(line, allow_nan=False), flush=True)  # noqa: T201 # the output

@@ -1,15 +1,28 @@
 """``lrsearch optimize``: runs a study to its budget."""
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch.cli.drafts import Draft, complete, find_draft
+from lrsearch.cli.many_machines import (
+    AddressOption,
+    CpusOption,
+    EngineOption,
+    GpusOption,
+    StorageVariableOption,
+    engine_words,
+    ray_options,
+    train_on_ray,
+)
 from lrsearch.cli.parameters import (
     AllowTaskOption,
     DataDirOption,
+    LogFormatOption,
     StorageOption,
     TaskOption,
     command,
@@ -23,7 +36,9 @@ EXIT_INTERRUPTED = 130
 if TYPE_CHECKING:
     from lrsearch.cli.display import Display
     from lrsearch.service.progress import Progress
+    from lrsearch.service.ray_engine import RayOptions
     from lrsearch.service.search import Search
+    from lrsearch.service.studies import OpenStudy
     from lrsearch.service.supervisor import Supervisor
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
@@ -41,6 +56,8 @@ lrsearch optimize studies/digits-tpe.toml --trials 20
 lrsearch optimize mnist-tpe --timeout-s 600 [dim]# goes on with a stored study[/]
 
 lrsearch optimize --task my_model.py:task --trials 30 [dim]# your own model[/]
+
+lrsearch optimize mnist-tpe --engine ray [dim]# with the workers of a Ray cluster[/]
 """
 
 
@@ -79,12 +96,15 @@ def optimize(
     workers: Annotated[
         str | None, typer.Option(help="Processes that train at once, or auto: on a CPU one for each core.")
     ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    cpus_per_worker: CpusOption = None,
+    storage_variable: StorageVariableOption = None,
     storage: StorageOption = None,
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")] = False,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
-    ] = "text",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Search the learning rate and its schedule, or go on with a search."""
     from lrsearch.cli.display import choose_display
@@ -105,24 +125,29 @@ def optimize(
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     allowed = (*(allow_task or ()), *([task] if task else ()))
-    with open_storage(storage, create=True) as database:
+    ray = ray_options(engine, storage, address, gpus_per_worker, cpus_per_worker, storage_variable)
+    url = storage or (os.environ.get(ray.storage_variable) if ray else None)
+    with open_storage(url, create=True) as database:
         draft = find_draft(database, file_or_study, overrides)
-        display = choose_display(quiet=quiet, log_format=log_format)
+        display = choose_display(quiet=quiet, log_format=log_format, study=draft.spec.name)
+        train = _train_here if ray is None else partial(_train_on_ray, options=ray)
         try:
-            with _supervisor(database, draft.spec, allowed, data_dir) as supervisor:
-                spec, loaded = complete(draft, allowed, data_dir)
-                data = _load(spec, loaded)
-                if range_test:
-                    spec = _with_range_test(database, draft, spec, loaded, data, display)
-                search = _search(supervisor, spec, loaded, data, trials_given=trials is not None)
-                last = _run(supervisor, search, display)
+            last, study = train(
+                database,
+                draft,
+                display,
+                allowed,
+                data_dir,
+                range_test=range_test,
+                trials_given=trials is not None,
+            )
         except KeyboardInterrupt:
-            _tell_interrupted(database, draft.spec, storage)
+            _tell_interrupted(database, draft.spec, storage, engine_words(ray))
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if log_format == "text":
-            print_result(database, spec, last, storage)
-        _annotate(database, search)
-    leave(last, spec, storage)
+            print_result(database, study.spec, last, storage)
+        _annotate(database, study)
+    leave(last, study.spec, storage, engine=engine_words(ray))
 
 
 def _count(name: str, option: str | None) -> int | str | None:
@@ -131,6 +156,42 @@ def _count(name: str, option: str | None) -> int | str | None:
     if not option.isdecimal():
         raise SpecError(f"--{name} must be a whole number of at least 1, or auto, but got {option!r}")
     return int(option)
+
+
+def _train_here(
+    database: "Database",
+    draft: Draft,
+    display: "Display",
+    allowed: Sequence[str],
+    data_dir: Path | None,
+    *,
+    range_test: bool,
+    trials_given: bool,
+) -> "tuple[Progress, OpenStudy]":
+    with _supervisor(database, draft.spec, allowed, data_dir) as supervisor:
+        spec, loaded = complete(draft, allowed, data_dir)
+        data = _load(spec, loaded)
+        if range_test:
+            spec = _with_range_test(database, draft, spec, loaded, data, display)
+        search = _search(supervisor, spec, loaded, data, trials_given=trials_given)
+        return _run(supervisor, search, display), search.study
+
+
+def _train_on_ray(
+    database: "Database",
+    draft: Draft,
+    display: "Display",
+    allowed: Sequence[str],
+    data_dir: Path | None,
+    *,
+    range_test: bool,
+    trials_given: bool,
+    options: "RayOptions",
+) -> "tuple[Progress, OpenStudy]":
+    spec, loaded = complete(draft, allowed, data_dir)
+    if range_test:  # on this machine
+        spec = _with_range_test(database, draft, spec, loaded, _load(spec, loaded), display)
+    return train_on_ray(database, spec, options, display, allowed, data_dir, trials_given=trials_given)
 
 
 def _supervisor(
@@ -180,10 +241,10 @@ def _run(supervisor: "Supervisor", search: "Search", display: "Display") -> "Pro
     return last
 
 
-def _annotate(database: "Database", search: "Search") -> None:
+def _annotate(database: "Database", study: "OpenStudy") -> None:
     from lrsearch.review.notes import annotate
 
-    annotate(database, search.study.record, search.study.spec)
+    annotate(database, study.record, study.spec)
 
 
 def _with_range_test(
@@ -244,7 +305,13 @@ def print_result(
         typer.echo(f"{advice[0].upper()}{advice[1:]}.")
 
 
-def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str = "python train.py") -> None:
+def leave(
+    last: "Progress",
+    spec: "StudySpec",
+    storage: str | None,
+    script: str = "python train.py",
+    engine: Sequence[str] = (),
+) -> None:
     """Say how to go on with a study that is not at its end, and leave with the exit code that says so.
 
     Args:
@@ -252,6 +319,7 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
         spec: of the study.
         storage: the option ``--storage`` as it was given, or None.
         script: what trains a trial, where that is a script of the user's.
+        engine: options that choose the engine.
     """
     from lrsearch.service.progress import StopReason
 
@@ -263,29 +331,43 @@ def leave(last: "Progress", spec: "StudySpec", storage: str | None, script: str 
             f"See them all: {command('trials', spec.name, storage)}\n"
             f"One, with its traceback: {command('show', spec.name, storage)} --trial NUMBER"
         )
+    if last.stopped in {StopReason.PAUSED, StopReason.STOPPED}:
+        raise StudyStoppedError(
+            f"{last.stopped.value}, so that {last.trials - last.ended_trials} of its trials have not been "
+            f"trained. Let it go on: {command('resume', spec.name, storage)}"
+        )
     if last.stopped is StopReason.NO_GAIN:
         typer.echo(f"Ended early: {last.stopped.value}.", err=True)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.TIMEOUT}:
-        tell_how_to_go_on(last.stopped.value, spec, storage, script)
+        tell_how_to_go_on(last.stopped.value, spec, storage, script, engine)
     if last.stopped in {StopReason.INTERRUPTED, StopReason.TERMINATED}:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _tell_interrupted(database: "Database", spec: "StudySpec", storage: str | None) -> None:
+def _tell_interrupted(
+    database: "Database", spec: "StudySpec", storage: str | None, engine: Sequence[str]
+) -> None:
     from lrsearch.storage.studies import list_studies
 
     if spec.name in {record.name for record in list_studies(database)}:
-        tell_how_to_go_on("interrupted", spec, storage)
+        tell_how_to_go_on("interrupted", spec, storage, engine=engine)
     else:
         typer.echo("Stopped before anything was stored; run the same command again.", err=True)
 
 
 def tell_how_to_go_on(
-    reason: str, spec: "StudySpec", storage: str | None, script: str = "python train.py"
+    reason: str,
+    spec: "StudySpec",
+    storage: str | None,
+    script: str = "python train.py",
+    engine: Sequence[str] = (),
 ) -> None:
     """Say why a run stopped, and the command that goes on."""
+    from lrsearch.spec import EXTERNAL
+
+    released = "keep their points" if spec.task == EXTERNAL else "go on from their last checkpoint"
     typer.echo(
-        f"Stopped: {reason}. Trials that were running are released and keep their points.\n"
-        f"Go on with: {run_command(spec, storage, script)}",
+        f"Stopped: {reason}. Trials that were running are released and {released}.\n"
+        f"Go on with: {run_command(spec, storage, script, engine)}",
         err=True,
     )

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -49,6 +49,18 @@ AllowTaskOption = Annotated[
         show_default=False,
     ),
 ]
+LogFormatOption = Annotated[
+    Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
+]
+MetricsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="PATH",
+        help="Write figures for Prometheus there, such as worker.prom, every 15 seconds.",
+        show_default=False,
+    ),
+]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a stored study.")]
 
 
@@ -66,25 +78,29 @@ def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] =
         storage: the option ``--storage`` as it was given, or None.
         allowed: references of code that the study needs.
     """
-    from lrsearch.storage.address import masked
+    from lrsearch.storage.masking import masked
 
     words = ["lrsearch", verb, study, *(["--storage", masked(storage)] if storage else [])]
     return shlex.join([*words, *(word for reference in allowed for word in ("--allow-task", reference))])
 
 
-def run_command(spec: "StudySpec", storage: str | None, script: str = "python train.py") -> str:
+def run_command(
+    spec: "StudySpec", storage: str | None, script: str = "python train.py", engine: Sequence[str] = ()
+) -> str:
     """Return the command that goes on with a study.
 
     Args:
         spec: of the study.
         storage: the option ``--storage`` as it was given, or None.
         script: what trains a trial, where that is a script of the user's.
+        engine: options that choose the engine.
     """
     from lrsearch.service.tasks import references
     from lrsearch.spec import EXTERNAL
 
     if spec.task != EXTERNAL:
-        return command("optimize", spec.name, storage, references(spec))
+        words = command("optimize", spec.name, storage, references(spec))
+        return " ".join([words, shlex.join(engine)]) if engine else words
     verb, name, *rest = shlex.split(command("worker", spec.name, storage))[1:]
     return shlex.join(["lrsearch", verb, "--study", name, *rest, "--command", script])
 
@@ -114,6 +130,26 @@ def open_storage(option: str | None, *, create: bool = False) -> "Database":
     return open_database(storage_url(option))
 
 
+def open_storage_to_read(option: str | None) -> "Database":
+    """Open the database that is asked for, of which nothing will be changed.
+
+    A role of PostgreSQL or a file that may only be read will do. A SQLite file that may be written is opened
+    for it all the same: a reader cannot take away the log that it needs beside it.
+
+    Args:
+        option: the option ``--storage`` as it was given, or None.
+
+    Raises:
+        DatabaseSetupError: if the database does not exist or cannot be used.
+    """
+    from lrsearch.storage.address import parse_address
+    from lrsearch.storage.database import RETRY_S
+
+    path = parse_address(storage_url(option)).path
+    read_only = path is None or not os.access(path, os.W_OK)
+    return open_existing_storage(option, read_only=read_only, retry_s=RETRY_S)
+
+
 def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float) -> "Database":
     """Open the database that is asked for, whose tables exist, and create nothing.
 
@@ -132,7 +168,8 @@ def open_existing_storage(option: str | None, *, read_only: bool, retry_s: float
 
 
 def _check_exists(option: str | None) -> None:
-    from lrsearch.storage.address import DEFAULT_URL, masked
+    from lrsearch.storage.address import DEFAULT_URL
+    from lrsearch.storage.masking import masked
 
     if not storage_exists(option):
         missing = masked(storage_url(option) or DEFAULT_URL)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage, run_command
+from lrsearch.cli.parameters import StorageOption, StudyArgument, command, open_storage_to_read, run_command
 
 if TYPE_CHECKING:
     from lrsearch.review.facts import StudyFacts
@@ -43,7 +43,7 @@ def report(
 
     check_output(output)
     names = list(dict.fromkeys(studies))
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         facts = [_facts(database, name) for name in names]
     if len(facts) == 1:
         content = report_page(facts[0], _commands(facts[0].spec, storage))
@@ -71,7 +71,7 @@ def plot(
     from lrsearch.review.report.trials import ShownStudy
 
     check_figure_output(output)
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         facts = _facts(database, study)
     write_figures(facts.spec.name, figures(ShownStudy(facts), kind), output)
     typer.echo(f"Drawn: {output}")
@@ -89,7 +89,7 @@ def _facts(database: "Database", name: str) -> "StudyFacts":
 def _commands(spec: "StudySpec", storage: str | None) -> "Commands":
     from lrsearch.review.report.commands import Commands
     from lrsearch.service.tasks import references
-    from lrsearch.storage.address import masked
+    from lrsearch.storage.masking import masked
 
     return Commands(
         go_on=run_command(spec, storage),

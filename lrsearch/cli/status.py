@@ -19,7 +19,7 @@ NO_STUDY = "No study yet. Start one: lrsearch optimize digits-tpe"
 
 OptionalStudy = Annotated[
     str | None,
-    typer.Argument(metavar="[STUDY]", help="Name of a stored study; else all.", show_default=False),
+    typer.Argument(metavar="STUDY", help="Name of a stored study; else all.", show_default=False),
 ]
 
 
@@ -143,6 +143,7 @@ def _as_json(content: Any, indent: int | None = 2) -> str:
 
 def _masked(storage: str | None) -> str:
     from lrsearch.cli.parameters import storage_url
-    from lrsearch.storage.address import DEFAULT_URL, masked
+    from lrsearch.storage.address import DEFAULT_URL
+    from lrsearch.storage.masking import masked
 
     return masked(storage_url(storage) or DEFAULT_URL)

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lrsearch.cli.parameters import StorageOption, StudyArgument, open_storage, run_command, storage_exists
+from lrsearch.cli.parameters import (
+    StorageOption,
+    StudyArgument,
+    open_storage,
+    open_storage_to_read,
+    run_command,
+    storage_exists,
+)
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ def studies(
 
     rows = []
     if storage_exists(storage):
-        with open_storage(storage) as database:
+        with open_storage_to_read(storage) as database:
             rows = [_summary(database, record) for record in list_studies(database)]
     if format == "json":
         typer.echo(as_json(rows))
@@ -65,7 +72,7 @@ def show(
     """
     from lrsearch.cli.showing import SHOWN_TRIALS, print_trial, print_trials, print_winner, ranked_trials
 
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         record, spec = _stored(database, study)
         if trial is not None:
             print_trial(database, spec, trial)
@@ -102,7 +109,7 @@ def best(
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.trials import trial_records
 
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         record, spec = _stored(database, study)
         if format == "text":
             print_winner(database, spec, storage)
@@ -135,7 +142,7 @@ def trials(
     from lrsearch.review.listing import TRIAL_FIELDS, as_csv, as_json, trial_rows
     from lrsearch.storage.trials import trial_records
 
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         record, spec = _stored(database, study)
         records = trial_records(database, record)
     if format == "table":
@@ -157,7 +164,7 @@ def curves(
     from lrsearch.review.listing import CURVE_FIELDS, as_csv, as_json, curve_rows
     from lrsearch.storage.epochs import curves as stored_curves
 
-    with open_storage(storage) as database:
+    with open_storage_to_read(storage) as database:
         record, _spec = _stored(database, study)
         rows = curve_rows(stored_curves(database, record.uuid))
     typer.echo(as_json(rows) if format == "json" else as_csv(rows, CURVE_FIELDS), nl=format == "json")
@@ -214,6 +221,7 @@ def delete(
 
     [b]Example[/]: lrsearch delete mnist-tpe --yes
     """
+    from lrsearch.service.checkpoint_sweep import delete_checkpoints
     from lrsearch.storage.studies import delete_study
 
     with open_storage(storage) as database:
@@ -223,6 +231,7 @@ def delete(
             typer.echo("Nothing was deleted.")
             return
         delete_study(database, study)
+        delete_checkpoints(database, record)
     typer.echo(f"Study {study} is deleted.")
 
 

@@ -3,55 +3,27 @@
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-
-import platformdirs
+from typing import TYPE_CHECKING
 
 from lrsearch.results import Claim, in_one_line
 from lrsearch.schedules import Hyperparameters
+from lrsearch.service.checkpoint_folder import is_stale
 from lrsearch.spec.study_spec import RunSpec
-from lrsearch.storage.address import StorageAddress
-from lrsearch.training.checkpoint import (
-    CheckpointError,
-    Identity,
-    read_checkpoint,
-    write_checkpoint,
-)
-from lrsearch.training.saved_lane import SavedLane
+
+if TYPE_CHECKING:
+    from lrsearch.training.checkpoint import Identity
+    from lrsearch.training.saved_lane import SavedLane
 
 _log = logging.getLogger(__name__)
 
-FOLDER_VARIABLE = "LRSEARCH_CHECKPOINT_DIR"
 SUFFIX = ".pt"
 LARGEST_SHARE = 0.05  # of a worker's time goes into checkpoints
-STALE_S = 3600.0  # files that no slot names may have just been written by others: they stay for so long
 BYTES_PER_GB = 1e9
-
-
-def checkpoint_folder(address: StorageAddress, directory: str | None = None) -> Path:
-    """Return the folder of all checkpoints of a database's studies.
-
-    Args:
-        address: the database.
-        directory: ``run.checkpoint_dir``; else the environment variable ``LRSEARCH_CHECKPOINT_DIR`` counts,
-            else a SQLite file has a folder beside it, and PostgreSQL one in the user's cache folder.
-    """
-    given = directory or os.environ.get(FOLDER_VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    if address.path is not None:
-        return address.path.with_name(f"{address.path.name}.checkpoints")
-    return platformdirs.user_cache_path("lrsearch") / "checkpoints"
-
-
-def is_stale(path: Path) -> bool:
-    """Return whether a file is too old to have just been written, and not been named yet."""
-    return time.time() - path.stat().st_mtime > STALE_S
 
 
 def digest_of(hyperparameters: Hyperparameters, *others: object) -> str:
@@ -95,7 +67,7 @@ class Checkpoints:
         """Whether it is time for another one."""
         return self.wanted and time.monotonic() >= self._next_s
 
-    def read(self, claim: Claim, digest: str) -> SavedLane | None:
+    def read(self, claim: Claim, digest: str) -> "SavedLane | None":
         """Return what the trial of a claim goes on from; None if it begins anew.
 
         Args:
@@ -104,6 +76,8 @@ class Checkpoints:
         """
         if claim.checkpoint is None or claim.trial is None:
             return None
+        from lrsearch.training.checkpoint import CheckpointError, Identity, read_checkpoint  # imports torch
+
         try:
             self._inherited.add(claim.checkpoint)
             if self._read[0] != claim.checkpoint:
@@ -121,12 +95,14 @@ class Checkpoints:
         """Free the memory of what was read."""
         self._read = ("", {})
 
-    def write(self, lanes: Mapping[tuple[int, str], SavedLane]) -> str | None:
+    def write(self, lanes: "Mapping[tuple[int, str], SavedLane]") -> str | None:
         """Write a file, and return its name; None if it cannot be written, which costs nothing but safety.
 
         Args:
             lanes: by the trial's number and the digest of all that decides its losses.
         """
+        from lrsearch.training.checkpoint import Identity, write_checkpoint  # here, because it imports torch
+
         begun = time.monotonic()
         name = f"{self._prefix}-{self._written + 1}{SUFFIX}"
         content = {Identity(self._study_uuid, *key): lane for key, lane in lanes.items()}
@@ -161,7 +137,7 @@ class Checkpoints:
                     path.unlink(missing_ok=True)
             self._folder.rmdir()  # which an empty one alone allows
 
-    def _has_room(self, lanes: Iterable[SavedLane]) -> bool:
+    def _has_room(self, lanes: "Iterable[SavedLane]") -> bool:
         taken = sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
         needed = sum(_size_bytes(lane.values) for lane in lanes)
         if taken + needed <= self._run.checkpoint_max_gb * BYTES_PER_GB:

@@ -29,6 +29,7 @@ POLL_S = 0.1
 WAIT_S = 0.5
 GRACE_S = 10.0
 LONGEST_REASON = 500
+STANDARD_ERROR = 2
 STORAGE_VARIABLE = "LRSEARCH_STORAGE"  # may hold a password, and the script needs no database
 
 
@@ -41,6 +42,8 @@ class CommandWorker:
         command: the program and its arguments.
         grace_s: time between SIGTERM and SIGKILL for a script that is to stop, in seconds.
         lease_s: how long this worker's claims last without being renewed, in seconds.
+        prints_apart: whether what the script prints goes to the standard error, as the standard output is for
+            what this worker says.
     """
 
     def __init__(
@@ -50,8 +53,11 @@ class CommandWorker:
         command: Sequence[str],
         grace_s: float = GRACE_S,
         lease_s: float = LEASE_S,
+        *,
+        prints_apart: bool = False,
     ) -> None:
         self.study = study
+        self._prints_apart = prints_apart
         self._command, self._grace_s = list(command), grace_s
         self._worker = Worker(database, study, f"command {Path(command[0]).name}", lease_s)
         self._terminated = False  # somebody else has ended a script by SIGTERM
@@ -103,7 +109,7 @@ class CommandWorker:
             files = {TRIAL_FILE: Path(folder) / "trial.json", REPORT_FILE: Path(folder) / "reports.jsonl"}
             trial.assignment.write(files[TRIAL_FILE])
             files[REPORT_FILE].touch()
-            with Script(self._command, files, self._grace_s) as script:
+            with Script(self._command, files, self._grace_s, prints_apart=self._prints_apart) as script:
                 reports = _Reports(trial, files[REPORT_FILE])
                 while script.running and not reports.stopped:
                     if self._worker.reason_to_stop(stop_requested, busy=True):
@@ -131,9 +137,12 @@ class Script:
         command: the program and its arguments.
         files: paths that it gets as environment variables, by name.
         grace_s: time between SIGTERM and SIGKILL, in seconds.
+        prints_apart: whether what it prints goes to the standard error.
     """
 
-    def __init__(self, command: Sequence[str], files: Mapping[str, Path], grace_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], files: Mapping[str, Path], grace_s: float, *, prints_apart: bool = False
+    ) -> None:
         environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
         environment |= {name: str(path) for name, path in files.items()}
         self._grace_s, self._report_file = grace_s, files[REPORT_FILE]
@@ -143,6 +152,7 @@ class Script:
             list(command),
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=STANDARD_ERROR if prints_apart else None,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )

@@ -13,15 +13,17 @@ import optuna
 from lrsearch.errors import BudgetSpentError, DatabaseSetupError, InputError, UnknownNameError
 from lrsearch.results import Outcome, TrialResult, storable
 from lrsearch.service.progress import EndedTrial, RunningTrial
-from lrsearch.service.studies import OpenStudy, open_study, resolved, stored_spec
+from lrsearch.service.studies import OpenStudy, open_study, reopen, resolved, stored_spec
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.trial_files import Assignment, Report, check_order
 from lrsearch.service.worker import HeldTrial, Worker
 from lrsearch.spec import EXTERNAL, StudySpec, blamed_on, hyperparameters_by_part, read_spec
 from lrsearch.spec.resolution import PART_SEPARATOR
-from lrsearch.storage.address import DEFAULT_URL, masked, parse_address
+from lrsearch.storage.address import DEFAULT_URL, parse_address
+from lrsearch.storage.counters import EPOCHS
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.epochs import record_epochs
+from lrsearch.storage.masking import masked
 from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
 
 LARGEST_STEPS = 10**12
@@ -123,6 +125,7 @@ class ExternalTrial:
         value = math.inf if report.diverged else report.valid_loss
         self._worker.history.enter(self._held.number, report.epoch, value)
         result = report.result(self._held.number, seconds)
+        EPOCHS.add()
         return not record_epochs(self._worker.slots, [(self._held.claim, result, value)])
 
     def _is_pruned(self, epoch: int) -> bool:
@@ -165,7 +168,7 @@ def budget_spent(worker: Worker) -> BudgetSpentError:
     if running:
         state = (
             f"have begun, and {running} of them run elsewhere; those of a script that was killed become free "
-            "within two minutes."
+            "within four minutes."
         )
     return BudgetSpentError(
         f"all {spec.trials} trials of study {spec.name!r} {state} Add some: {shlex.join(more)}"
@@ -221,7 +224,7 @@ def open_external(
         with blamed_on(f"study {study!r}", overrides):
             spec = stored_spec(record, overrides)
         _check_external(spec)
-        return OpenStudy(record, spec)
+        return OpenStudy(record, spec, reopen(database, record))
     draft = read_spec(Path(study), overrides)
     _check_external(draft)
     load_kinds(draft, allowed)

@@ -31,6 +31,7 @@ class JointProgress:
         self._known: set[int] = set()
         self._news: list[EndedTrial] = []
         self._notes: list[str] = []
+        self._told: set[str] = set()  # several workers notice the same
         self.add(0, first)
 
     def add(self, worker: int, progress: Progress) -> None:
@@ -42,6 +43,8 @@ class JointProgress:
         """
         with self._lock:
             self._latest[worker] = progress
+            self._notes += [note for note in progress.notes if note not in self._told]
+            self._told.update(progress.notes)
             for trial in progress.news:
                 if trial.number not in self._known:
                     self._known.add(trial.number)
@@ -99,6 +102,7 @@ class JointProgress:
                 elapsed_s=time.monotonic() - self._started,
                 waiting=not news and all(each.waiting for each in latest) and _total(ended) < trials,
                 stopped=stopped,
+                worker=self._first.worker,
             )
         return replace(progress, remaining_s=self._remaining_s(progress))
 

@@ -11,10 +11,11 @@ from typing import Self
 
 from lrsearch.errors import DatabaseLostError
 from lrsearch.results import Claim
+from lrsearch.storage.counters import RENEWALS
 from lrsearch.storage.expiry import expire_leases
 from lrsearch.storage.retry import without_waiting
 from lrsearch.storage.slots import Slots
-from lrsearch.storage.workers import see_worker
+from lrsearch.storage.workers import free_the_dead, see_worker
 from lrsearch.training.pulse import beats
 
 RENEWALS_PER_LEASE = 3
@@ -86,8 +87,9 @@ class LeaseKeeper:
     def _renew(self) -> None:
         with self._lock:
             claims = self._claims
-        self._slots.renew(claims)
+        RENEWALS.add(len(self._slots.renew(claims)))
         see_worker(self._slots.database, self._worker)
+        free_the_dead(self._slots.database, self._slots.study_uuid)
 
     def _stalls(self) -> bool:
         steps, since = self._last_step

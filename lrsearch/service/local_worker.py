@@ -157,7 +157,7 @@ class _Outbox:
         lanes = {lane.number for lane in progress.running}
         due = time.monotonic() - self._sent_s >= SECONDS_BETWEEN_REPORTS
         ends = progress.waiting or progress.stopped is not None
-        if due or ends or progress.news or lanes != self._lanes:
+        if due or ends or progress.news or progress.notes or lanes != self._lanes:
             _say(self._pipe, progress)
             self._sent_s, self._lanes = time.monotonic(), lanes
 

@@ -15,6 +15,7 @@ from lrsearch.service.search import Search
 from lrsearch.service.studies import OpenStudy
 from lrsearch.spec import StudySpec, hyperparameters, search_space
 from lrsearch.storage.database import Database
+from lrsearch.storage.slots import LEASE_S
 from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, StudyRecord, optuna_study_id, study_attributes
 from lrsearch.tasks.task import Task
 from lrsearch.training.data import TrainingData, load_data
@@ -36,8 +37,10 @@ def prepare(
     data: TrainingData,
     open_study: Callable[[], OpenStudy],
     workers: int = 1,
+    lease_s: float = LEASE_S,
     *,
     exits_if_stalled: bool = True,
+    name: str | None = None,
 ) -> Search:
     """Return a search that is ready to run.
 
@@ -48,7 +51,9 @@ def prepare(
         data: the task's, from :func:`load_onto_device`, which refuses a bad task before there is a study.
         open_study: creates or opens the study.
         workers: processes that train the study together.
+        lease_s: how long this worker's claims last without being renewed, in seconds.
         exits_if_stalled: whether this process ends if its training hangs.
+        name: of this worker; None for one made of host and process.
 
     Raises:
         StudyConflictError: if the study exists with another specification.
@@ -60,7 +65,15 @@ def prepare(
     study = open_study()
     _record_origin(database, study, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
-    return Search(database, study, trainer.array, trainer.lanes, exits_if_stalled=exits_if_stalled)
+    return Search(
+        database,
+        study,
+        trainer.array,
+        trainer.lanes,
+        lease_s,
+        exits_if_stalled=exits_if_stalled,
+        name=name,
+    )
 
 
 def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:

@@ -18,7 +18,22 @@ class StopReason(Enum):
     NO_GAIN = "the last trials brought no gain"
     FAILURES = "trials keep failing"
     LIMIT = "this worker has run its number of trials"
+    PAUSED = "the study was paused"
+    STOPPED = "the study was stopped"
     DRAINED = "this worker begins no more trials here"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who trains a trial.
+
+    Args:
+        worker: its name, as in the slots that it holds.
+        attempt: how often the trial's slot has been claimed by now.
+    """
+
+    worker: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class RunningTrial:
         epoch: epochs trained so far.
         valid_loss: after the last of them, or None.
         parts: the hyperparameters of each part by name; empty in a study without parts.
+        holder: who trains it, or None where that is not known.
     """
 
     number: int
@@ -38,6 +54,7 @@ class RunningTrial:
     epoch: int = 0
     valid_loss: float | None = None
     parts: Mapping[str, Hyperparameters] = field(default_factory=dict)
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +66,14 @@ class EndedTrial:
         hyperparameters: what it trained with; in a study with parts, of the first one.
         result: how it ended.
         parts: the hyperparameters of each part by name; empty in a study without parts.
+        holder: who trained it, or None where that is not known: it is a worker of another run.
     """
 
     number: int
     hyperparameters: Hyperparameters
     result: TrialResult
     parts: Mapping[str, Hyperparameters] = field(default_factory=dict)
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,8 @@ class Progress:
         remaining_s: estimated time left, or None while unknown.
         waiting: only other workers have trials left; this one waits for them, or for their leases' end.
         stopped: why the run ended, on its last value.
+        study: its name.
+        worker: who says so, or the first one of several.
     """
 
     trials: int
@@ -88,6 +109,8 @@ class Progress:
     remaining_s: float | None = None
     waiting: bool = False
     stopped: StopReason | None = None
+    study: str = ""
+    worker: str = ""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -51,9 +51,12 @@ class Search:
             own; None does so if it trains elsewhere than on the CPU, which asking would take time from.
         exits_if_stalled: whether the process ends if no step finishes for ``run.stall_timeout_s``; its trials
             are given up in any case.
+        name: of the worker, which no other that is alive may have; None for one made of host and process.
 
     Raises:
         StudyConflictError: if the task has changed since the study began.
+        WorkerNameTakenError: if a worker of this name is alive.
+        WorkersFullError: if the study has as many workers as it allows.
     """
 
     def __init__(
@@ -66,11 +69,18 @@ class Search:
         *,
         asks_ahead: bool | None = None,
         exits_if_stalled: bool = True,
+        name: str | None = None,
     ) -> None:
         self.study = study
         patience_s = study.spec.run.storage_patience_s
         self._worker = Worker(
-            database, study, array.device, lease_s, patience_s=patience_s, exits_if_stalled=exits_if_stalled
+            database,
+            study,
+            array.device,
+            lease_s,
+            patience_s=patience_s,
+            exits_if_stalled=exits_if_stalled,
+            name=name,
         )
         self._array, self._lane_count = array, lanes
         self._trained: dict[_Key, EndedTrial] = {}

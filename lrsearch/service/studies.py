@@ -1,11 +1,15 @@
 """Opens, widens and fills studies: what happens to a study before and between its runs."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
+from lrsearch import __version__
 from lrsearch.code import is_reference
-from lrsearch.errors import SpecError
+from lrsearch.errors import SpecError, StudyConflictError, StudyPausedError
 from lrsearch.parameters import Range, Scalar, SearchSpace
 from lrsearch.schedules.own import check_same_parameters, declare_unloaded
 from lrsearch.search.first_trials import first_trials
@@ -24,7 +28,17 @@ from lrsearch.spec import (
 )
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import Slots
-from lrsearch.storage.studies import StudyRecord, change_study, create_study, find_study, list_studies
+from lrsearch.storage.studies import (
+    ORIGIN_ATTRIBUTE,
+    StudyRecord,
+    change_study,
+    create_study,
+    find_study,
+    list_studies,
+    study_attributes,
+)
+from lrsearch.storage.study_states import set_state
+from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -80,6 +94,7 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
 
     Raises:
         StudyConflictError: if a study of that name has another specification.
+        StudyPausedError: if somebody has paused or stopped it.
         SpecError: if the budget that was asked for is smaller than the stored one.
     """
     known = {record.name for record in list_studies(database)}
@@ -87,10 +102,31 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
     points = list(first.points.values())
     run = spec.run.model_dump(exclude_unset=True, exclude_none=True)
     record = create_study(database, spec.name, spec.identity(), spec.trials, points, run)
+    reopened = reopen(database, record)
     trials = _grow(database, record, spec, trials_given=trials_given)
     spec = spec.model_copy(update={"trials": trials})
     dropped = tuple(f"first trial left out, {name}: {reason}" for name, reason in first.dropped.items())
-    return OpenStudy(record, spec, () if spec.name in known else (*dropped, *_warnings(spec)))
+    return OpenStudy(record, spec, reopened if spec.name in known else (*dropped, *_warnings(spec)))
+
+
+def reopen(database: Database, record: StudyRecord) -> tuple[str, ...]:
+    """Let a study go on that its workers have paused; return what the user should know of it.
+
+    Raises:
+        StudyPausedError: if somebody has paused or stopped it.
+    """
+    if record.state in {PAUSED, STOPPED}:
+        why = f": {record.state_reason}" if record.state_reason else ""
+        raise StudyPausedError(
+            f"study {record.name!r} is {record.state}{why}. Let it go on: "
+            f"lrsearch resume {shlex.quote(record.name)}"
+        )
+    if record.state != FAILING:
+        return ()
+    set_state(database, record.uuid, OPEN)
+    return (
+        f"goes on after a pause, which its workers made as its trials kept failing: {record.state_reason}",
+    )
 
 
 def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None) -> StudySpec:
@@ -107,6 +143,27 @@ def stored_spec(record: StudyRecord, overrides: Mapping[str, Any] | None = None)
     with blamed_on(source, overrides):
         spec = resolved(draft)
     return spec if overrides and "name" in overrides else spec.model_copy(update={"name": record.name})
+
+
+def readable_spec(
+    database: Database, record: StudyRecord, overrides: Mapping[str, Any] | None = None
+) -> StudySpec:
+    """Return a stored study's specification, as :func:`stored_spec` does, if this version understands it.
+
+    Raises:
+        StudyConflictError: if a newer version of lrsearch made the study.
+        SpecError: if an option breaks a rule.
+    """
+    try:
+        return stored_spec(record, overrides)
+    except SpecError as error:
+        maker = study_attributes(database, record.uuid).get(ORIGIN_ATTRIBUTE, {}).get("lrsearch")
+        if maker is None or Version(maker) <= Version(__version__):
+            raise
+        raise StudyConflictError(
+            f"study {record.name!r} was made by lrsearch {maker}, and this is {__version__}, which does not "
+            f"understand it: {error}. Update it: pip install --upgrade lrsearch"
+        ) from None
 
 
 def check_same_kinds(record: StudyRecord) -> None:

@@ -1,13 +1,10 @@
 """A worker: one process's part in a study, from the claim of a slot to the result that it leaves there."""
 
-import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
-from uuid import uuid4
+from typing import TYPE_CHECKING, Self
 
 import optuna
 
@@ -16,22 +13,29 @@ from lrsearch.parameters import Point, Scalar
 from lrsearch.results import Claim, EpochResult, TrialResult
 from lrsearch.search.samplers import SLOT_ATTRIBUTE, Turn, proposing_sampler
 from lrsearch.search.space import distributions
-from lrsearch.service.checkpoints import Checkpoints, checkpoint_folder, digest_of
+from lrsearch.service.checkpoint_folder import checkpoint_folder
+from lrsearch.service.checkpoints import Checkpoints, digest_of
 from lrsearch.service.history import History
 from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.ledger import Ledger
 from lrsearch.service.outage import Outage
 from lrsearch.service.plan import Plan
-from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
+from lrsearch.service.progress import EndedTrial, Holder, Progress, RunningTrial, StopReason
 from lrsearch.service.studies import OpenStudy, stored_spec
 from lrsearch.storage.checkpoints import name_checkpoint, named_checkpoints
+from lrsearch.storage.counters import EPOCHS
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves, forget_epochs
 from lrsearch.storage.optuna_tables import NewTrial
+from lrsearch.storage.process import this_process
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import optuna_study_id, study_spec
-from lrsearch.storage.workers import register_worker
-from lrsearch.training.saved_lane import SavedLane
+from lrsearch.storage.study_states import pause_failing, study_state
+from lrsearch.storage.tables import FAILING, OPEN, PAUSED, STOPPED
+from lrsearch.storage.workers import free_the_dead, join_study, leave_study, new_name
+
+if TYPE_CHECKING:
+    from lrsearch.training.saved_lane import SavedLane
 
 WAIT_S = 0.5
 
@@ -54,7 +58,7 @@ class HeldTrial:
     shown: RunningTrial
     protected: bool
     digest: str = ""
-    saved: SavedLane | None = None
+    saved: "SavedLane | None" = None
 
     @property
     def number(self) -> int:
@@ -63,7 +67,9 @@ class HeldTrial:
 
     def ended(self, result: TrialResult) -> EndedTrial:
         """Return the trial as it has ended."""
-        return EndedTrial(self.number, self.shown.hyperparameters, result, self.shown.parts)
+        return EndedTrial(
+            self.number, self.shown.hyperparameters, result, self.shown.parts, self.shown.holder
+        )
 
 
 class Worker:
@@ -78,6 +84,11 @@ class Worker:
         lease_s: how long its claims last without being renewed, in seconds.
         patience_s: how long it goes on without the database, in seconds; None where every call waits for it.
         exits_if_stalled: whether the process ends if its training hangs.
+        name: of the worker, which no other that is alive may have; None for one made of host and process.
+
+    Raises:
+        WorkerNameTakenError: if a worker of this name is alive.
+        WorkersFullError: if the study has as many workers as it allows.
     """
 
     def __init__(
@@ -89,6 +100,7 @@ class Worker:
         *,
         patience_s: float | None = None,
         exits_if_stalled: bool = True,
+        name: str | None = None,
     ) -> None:
         self.database, self.study = database, study
         self.slots = Slots(database, study.record.uuid, lease_s)
@@ -96,9 +108,10 @@ class Worker:
         self.history = History(self.slots, self.plan)
         self._stored = study.record.spec
         self._optuna: tuple[int, optuna.Study] | None = None
-        host, pid = socket.gethostname(), os.getpid()
-        self._name = f"{host}:{pid}:{uuid4().hex[:8]}"
-        register_worker(database, study.record.uuid, self._name, host, pid, device)
+        self._name = name or new_name()
+        join_study(database, study.record.uuid, self._name, this_process(), device)
+        free_the_dead(database, study.record.uuid)
+        self.state = study_state(database, study.record.uuid)
         stall_timeout_s = study.spec.run.stall_timeout_s
         self.keeper = LeaseKeeper(self.slots, self._name, stall_timeout_s, exits=exits_if_stalled)
         self._notes: list[str] = []
@@ -132,8 +145,15 @@ class Worker:
                 self.write()
             self._outage.attempt(self.slots.settle, None)
             self._sweep()
+            uuid = self.study.record.uuid
+            self._outage.attempt(lambda: leave_study(self.database, uuid, self._name), None)
         finally:
             self.keeper.__exit__(kind, error, trace)
+
+    @property
+    def name(self) -> str:
+        """Its name, as in the slots that it holds."""
+        return self._name
 
     @property
     def held(self) -> int:
@@ -150,9 +170,14 @@ class Worker:
         run = self.plan.spec.run
         if stop_requested():
             return StopReason.INTERRUPTED
+        if self.state.name in {PAUSED, FAILING}:
+            return StopReason.PAUSED if self.state.name == PAUSED else StopReason.FAILURES
+        if self.state.name == STOPPED and not busy:
+            return StopReason.STOPPED
         if run.timeout_s is not None and time.monotonic() - self._started >= run.timeout_s:
             return StopReason.TIMEOUT
         if self.history.keeps_failing:
+            self._pause_failing()
             return StopReason.FAILURES
         if run.stop_after_no_gain is not None and self.history.trials_without_gain >= run.stop_after_no_gain:
             return StopReason.NO_GAIN
@@ -168,7 +193,8 @@ class Worker:
         return self._outage.attempt(lambda: self._caught_up(running), [])
 
     def _caught_up(self, running: Collection[int]) -> list[EndedTrial]:
-        stored = study_spec(self.database, self.study.record.uuid)
+        uuid = self.study.record.uuid
+        stored, self.state = study_spec(self.database, uuid), study_state(self.database, uuid)
         if stored != self._stored:
             spec = stored_spec(replace(self.study.record, spec=stored))
             run = self.plan.spec.run
@@ -189,6 +215,8 @@ class Worker:
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` slots, and keep their leases alive."""
         none: list[Claim] = []
+        if self.state.name != OPEN:
+            return none
         claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit), none)
         self._held |= {claim.slot: claim for claim in claims}
         self.keeper.hold(self._held.values())
@@ -253,6 +281,7 @@ class Worker:
             epochs: each with its trial, and the value that Optuna gets to see: the validation loss, or
                 ``inf`` if it diverged.
         """
+        EPOCHS.add(len(epochs))
         self._ledger.enter((held.claim, epoch, value) for held, epoch, value in epochs)
         return self.write()
 
@@ -297,6 +326,8 @@ class Worker:
             elapsed_s=elapsed_s,
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,
+            study=self.plan.spec.name,
+            worker=self._name,
         )
 
     def _restarted(self, claims: Sequence[Claim]) -> list[HeldTrial]:
@@ -330,7 +361,7 @@ class Worker:
 
     # Checkpoints
 
-    def save(self, lanes: Sequence[tuple[HeldTrial, SavedLane]]) -> None:
+    def save(self, lanes: Sequence[tuple[HeldTrial, "SavedLane"]]) -> None:
         """Write a checkpoint of trials that it holds, from which whoever trains them next goes on."""
         if not lanes or self._ledger.pending:  # a trial goes on only from epochs that are stored
             return
@@ -339,6 +370,11 @@ class Worker:
             claims = [held.claim for held, _saved in lanes]
             self._outage.attempt(lambda: name_checkpoint(self.slots, claims, name), None)
             self._sweep()
+
+    def _pause_failing(self) -> None:
+        """Pause the study, so that a broken task does not use up its budget, here or elsewhere."""
+        uuid, reason = self.study.record.uuid, self.history.last_failure or "no reason was given"
+        self._outage.attempt(lambda: pause_failing(self.database, uuid, reason), None)
 
     def _sweep(self) -> None:
         """Delete the checkpoints that no trial goes on from."""
@@ -376,7 +412,7 @@ class Worker:
         return notes
 
     def _held_trial(self, claim: Claim, number: int, searched: Mapping[str, Scalar]) -> HeldTrial:
-        shown = self.plan.running(number, searched)
+        shown = replace(self.plan.running(number, searched), holder=Holder(self._name, claim.attempt))
         spec = self.plan.spec
         digest = digest_of(
             shown.hyperparameters, spec.task, spec.epochs, spec.batch_size, spec.optimizer.name, spec.seed

@@ -26,7 +26,7 @@ def number_of_workers(database: Database, spec: StudySpec) -> int:
     Raises:
         DeviceError: if the device does not exist.
     """
-    return workers_for(spec, _trials_left(database, spec))
+    return workers_for(spec, trials_left(database, spec))
 
 
 def workers_for(spec: StudySpec, trials: int) -> int:
@@ -43,6 +43,15 @@ def workers_for(spec: StudySpec, trials: int) -> int:
     return max(1, min(usable_cores(), trials // TRIALS_PER_WORKER))
 
 
+def trials_left(database: Database, spec: StudySpec) -> int:
+    """Return how many trials of a study, stored or not, have not ended."""
+    for record in list_studies(database):
+        if record.name == spec.name:
+            ended = Slots(database, record.uuid).counts().ended
+            return max(spec.trials, int(record.spec["trials"])) - ended
+    return spec.trials
+
+
 def _trains_on_cpu(device: str) -> bool:
     if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
         return True
@@ -55,11 +64,3 @@ def _may_have_accelerator() -> bool:
     if sys.platform != "linux":
         return True
     return any(path for pattern in _ACCELERATORS for path in _DEVICES.glob(pattern))
-
-
-def _trials_left(database: Database, spec: StudySpec) -> int:
-    for record in list_studies(database):
-        if record.name == spec.name:
-            ended = Slots(database, record.uuid).counts().ended
-            return max(spec.trials, int(record.spec["trials"])) - ended
-    return spec.trials

@@ -1,15 +1,16 @@
 """Where the database is: reads a storage URL, refuses what cannot work, and never shows its password."""
 
-import re
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lrsearch.errors import DatabaseSetupError
+from lrsearch.storage.masking import masked
 
 DEFAULT_URL = "sqlite:///lrsearch.db"
 
@@ -96,12 +97,6 @@ def engine_options(address: StorageAddress) -> dict[str, Any]:
     return options
 
 
-def masked(url: str) -> str:
-    """Return a URL, well-formed or not, without its password."""
-    text = re.sub(r"^((?:[\w+.-]+:?//)?+[^:/@]*+):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", text)
-
-
 def _parse(text: str) -> URL:
     try:
         parsed = make_url(text)
@@ -151,7 +146,9 @@ def _postgresql(url: URL) -> StorageAddress:
         ) from None
     url = url.set(drivername=POSTGRESQL_DIALECTS[0])
     in_query = [value for name, value in url.query.items() if "pass" in name.lower()]
-    secrets = [secret for secret in (url.password, *in_query) if isinstance(secret, str) and secret]
+    plain = [secret for secret in (url.password, *in_query) if isinstance(secret, str) and secret]
+    # As they stand in a URL too: whatever repeats one repeats it so.
+    secrets = dict.fromkeys([*plain, *(quote(secret, safe=safe) for secret in plain for safe in ("", " +"))])
     return StorageAddress(
         url=url.render_as_string(hide_password=False),
         masked_url=masked(url.set(drivername="postgresql").render_as_string(hide_password=True)),

@@ -106,6 +106,8 @@ class DatabaseStatus:
         current: both sets of tables are what this version needs.
         studies: number of studies.
         orphans: UUIDs that our rows name and no study of Optuna's carries: it was deleted elsewhere.
+        optuna_version: the Optuna that made its tables or has upgraded them, or None.
+        of_local_times: whether that one stores local times, so that its programs must be stopped.
     """
 
     masked_url: str
@@ -116,6 +118,8 @@ class DatabaseStatus:
     current: bool
     studies: int = 0
     orphans: tuple[str, ...] = ()
+    optuna_version: str | None = None
+    of_local_times: bool = False
 
 
 def open_database(url: str | None = None, *, retry_s: float = RETRY_S) -> Database:
@@ -227,7 +231,7 @@ def _upgrade(address: StorageAddress) -> None:
     with Database(ReliableStorage(address, skip_compatibility_check=True)) as database:
         storage = database.optuna_storage
         check_not_newer(schema, storage)
-        if storage.get_current_version() != storage.get_head_version():
+        if schema.of_local_times or storage.get_current_version() != storage.get_head_version():
             _upgrade_optuna(storage)
         database.transaction(migrations.upgrade)
 
@@ -256,6 +260,8 @@ def _check(address: StorageAddress) -> DatabaseStatus:
         head=head,
         optuna_revision=schema.optuna_revision,
         current=False,
+        optuna_version=schema.optuna_version,
+        of_local_times=schema.of_local_times,
     )
     if not schema.complete:
         return status
@@ -263,7 +269,7 @@ def _check(address: StorageAddress) -> DatabaseStatus:
         current = (
             schema.revision == head and schema.optuna_revision == database.optuna_storage.get_head_version()
         )
-        if not current:
+        if not current or schema.of_local_times:
             return status
         return replace(
             status, current=True, studies=database.read(count_studies), orphans=database.read(orphans)

@@ -18,7 +18,12 @@ def expire_leases(database: Database, study_uuid: str, worker: str) -> int:
     Returns:
         The number of slots that it held.
     """
-    return _change(database, study_uuid, worker, lease_until=KNOWN_DEAD)
+    return database.transaction(lambda connection: expire_leases_within(connection, study_uuid, worker))
+
+
+def expire_leases_within(connection: sa.Connection, study_uuid: str, worker: str) -> int:
+    """Let a worker's leases have run out, in a running transaction; see :func:`expire_leases`."""
+    return _change(connection, study_uuid, worker, lease_until=KNOWN_DEAD)
 
 
 def release_slots(database: Database, study_uuid: str, worker: str) -> int:
@@ -32,14 +37,15 @@ def release_slots(database: Database, study_uuid: str, worker: str) -> int:
     Returns:
         The number of slots that it held.
     """
-    return _change(database, study_uuid, worker, state=FREE, worker=None, lease_until=None)
+    free = {"state": FREE, "worker": None, "lease_until": None}
+    return database.transaction(lambda connection: _change(connection, study_uuid, worker, **free))
 
 
-def _change(database: Database, study_uuid: str, holder: str, **values: object) -> int:
+def _change(connection: sa.Connection, study_uuid: str, holder: str, **values: object) -> int:
     change = (
         sa.update(SlotRow)
         .where(SlotRow.study_uuid == study_uuid, SlotRow.state == LEASED, SlotRow.worker == holder)
         .values(**values)
         .returning(SlotRow.slot)
     )
-    return len(database.transaction(lambda connection: connection.execute(change).all()))
+    return len(connection.execute(change).all())

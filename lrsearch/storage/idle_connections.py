@@ -1,4 +1,4 @@
-"""Tests connections that have lain idle before they are used, and no others: a test costs as much as a query."""
+"""Tests connections that have lain idle before they are used, and no others: it costs as much as a query."""
 
 import time
 from typing import Any

@@ -47,6 +47,8 @@ OPTUNA_TABLES = frozenset(
 # new ids, and copies the attributes.
 UUID_ATTRIBUTE = "lrsearch:uuid"
 
+version_info = sa.table("version_info", sa.column("library_version", sa.String))
+
 studies = sa.table("studies", sa.column("study_id", sa.Integer), sa.column("study_name", sa.String))
 
 study_user_attributes = sa.table(

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE, study_user_attributes
 from lrsearch.storage.tables import (
+    BETWEEN_STUDIES,
     EpochValueRow,
     ExaminationRow,
     LoggedRunRow,
@@ -29,7 +30,7 @@ def orphans(connection: sa.Connection) -> tuple[str, ...]:
     named: set[str] = set(connection.scalars(sa.select(StudyRow.uuid)))
     for row in _ROWS_OF_STUDIES:
         named.update(connection.scalars(sa.select(row.study_uuid).distinct()))
-    return tuple(sorted(named - carried(connection)))
+    return tuple(sorted(named - carried(connection) - {BETWEEN_STUDIES}))
 
 
 def carried(connection: sa.Connection) -> set[str]:

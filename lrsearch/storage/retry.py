@@ -13,6 +13,7 @@ from sqlalchemy import exc
 
 from lrsearch.errors import DatabaseLostError
 from lrsearch.storage.address import StorageAddress
+from lrsearch.storage.counters import RETRIES
 
 Result = TypeVar("Result")
 
@@ -91,6 +92,7 @@ def _with_delays(
         wait_jitter=min(JITTER_S, LONGEST_DELAY_S),
     )
     for attempt in attempts:
+        RETRIES.add()
         with attempt:
             return call()
     raise AssertionError("the last attempt returns or raises")

@@ -13,9 +13,12 @@ from lrsearch.errors import DatabaseLostError, DatabaseSetupError
 from lrsearch.storage import migrations
 from lrsearch.storage.address import StorageAddress, engine_options
 from lrsearch.storage.optuna_storage import ReliableStorage
-from lrsearch.storage.optuna_tables import OPTUNA_TABLES
+from lrsearch.storage.optuna_tables import OPTUNA_TABLES, version_info
 from lrsearch.storage.retry import driver_error, in_few_words
 from lrsearch.storage.tables import PREFIX
+
+# The first Optuna that stores the times of trials in UTC.
+FIRST_OF_UTC = 5
 
 # What SQLite's error codes mean for whoever wrote the URL.
 _SQLITE_HELP = {
@@ -36,16 +39,26 @@ class Schema:
         tables: names of all its tables.
         revision: revision of our tables, or None.
         optuna_revision: revision of Optuna's tables, or None.
+        optuna_version: the Optuna that made its tables, or has upgraded them; or None.
     """
 
     tables: frozenset[str]
     revision: str | None
     optuna_revision: str | None
+    optuna_version: str | None = None
 
     @property
     def complete(self) -> bool:
         """Whether both sets of tables exist, of whatever revision."""
         return self.revision is not None and self.optuna_revision is not None
+
+    @property
+    def of_local_times(self) -> bool:
+        """Whether an Optuna before 5 made Optuna's tables: its programs store local times, not UTC.
+
+        The tables themselves are the same, so that nothing else tells.
+        """
+        return self.optuna_version is not None and _major(self.optuna_version) < FIRST_OF_UTC
 
 
 def read_schema(address: StorageAddress) -> Schema:
@@ -62,10 +75,12 @@ def read_schema(address: StorageAddress) -> Schema:
         options["connect_args"].pop("factory", None)
     engine = sa.create_engine(address.url, poolclass=sa.NullPool, **options)
     with engine.connect() as connection:
+        tables = frozenset(sa.inspect(connection).get_table_names())
         schema = Schema(
-            tables=frozenset(sa.inspect(connection).get_table_names()),
+            tables=tables,
             revision=migrations.current_revision(connection),
             optuna_revision=migrations.current_optuna_revision(connection),
+            optuna_version=_optuna_version(connection) if version_info.name in tables else None,
         )
     _refuse_foreign(schema, address)
     return schema
@@ -86,6 +101,13 @@ def check_current(schema: Schema, storage: ReliableStorage) -> None:
         raise DatabaseSetupError(
             f"{storage.address} has {product}'s tables of revision {revision}, and this version needs "
             f"{needed}. Stop all workers, then run: lrsearch db upgrade --storage {storage.address}"
+        )
+    if schema.of_local_times:
+        raise DatabaseSetupError(
+            f"lrsearch shares a database with programs of Optuna {FIRST_OF_UTC} or newer alone, and "
+            f"{storage.address} was made by Optuna {schema.optuna_version}, whose programs store local times "
+            f"where Optuna {FIRST_OF_UTC} stores UTC. Stop all those programs, "
+            f"then run: lrsearch db upgrade --storage {storage.address}"
         )
 
 
@@ -120,6 +142,16 @@ def explained(address: StorageAddress) -> Iterator[None]:
             f"the folder of a SQLite file must be writable, and that of {address} is not: {error.strerror}. "
             "Choose another folder, or change its permissions."
         ) from None
+
+
+def _optuna_version(connection: sa.Connection) -> str | None:
+    return connection.scalar(sa.select(version_info.c.library_version))
+
+
+def _major(version: str | None) -> int:
+    """Return the first number of a version; one that is not numbered is taken for a newer one."""
+    first = (version or "").partition(".")[0]
+    return int(first) if first.isdecimal() else FIRST_OF_UTC
 
 
 def _refuse_foreign(schema: Schema, address: StorageAddress) -> None:

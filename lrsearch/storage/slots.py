@@ -312,7 +312,7 @@ class Slots:
         self._mark_done(connection, told)
 
     def _told(self, connection: sa.Connection) -> tuple[float, Sequence[sa.Row[Any]]]:
-        """Return the time, and the slots whose results Optuna may not know, those of dead workers included."""
+        """Return the time, and the slots whose results Optuna may not know, dead workers' included."""
         now = self._now(connection)
         connection.execute(self._end_deadly_slots(now))
         query = sa.select(SlotRow.__table__).where(*self._open, SlotRow.state == TOLD)

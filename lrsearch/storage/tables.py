@@ -26,6 +26,9 @@ NAMING_CONVENTION = {
 
 _BEGUN = text("trial IS NOT NULL")
 
+# In the place of a study's UUID, for a worker that has none now and waits for work.
+BETWEEN_STUDIES = ""
+
 UUID_LENGTH = 36
 NAME_LENGTH = 255
 
@@ -106,8 +109,8 @@ class EpochValueRow(Base):
 class WorkerRow(Base):
     """One process that claims slots of a study; a row for each study that it has worked on.
 
-    ``machine``, ``pid`` and ``process_started`` (unix seconds) say which process it is, so that another one
-    of the same machine can tell whether it lives.
+    ``machine``, ``pid`` and ``process_started`` say which process it is, so that another one of the same
+    machine can tell whether it lives.
     """
 
     __tablename__ = "lrsearch_workers"

@@ -130,6 +130,18 @@ def data_dir(option: Path | None = None, environ: Mapping[str, str] | None = Non
     return Path(named).expanduser() if named else platformdirs.user_cache_path("lrsearch", appauthor=False)
 
 
+def unfit_files(dataset: str, data_dir: Path) -> dict[Path, bool]:
+    """Return the files of a data set that are missing or damaged, and whether they exist.
+
+    Args:
+        dataset: one of ``datasets()``.
+        data_dir: folder of the data sets.
+    """
+    source = DATASETS[dataset]
+    folder = data_dir / source.folder / "raw"
+    return {folder / file.name: (folder / file.name).exists() for file in _wrong(source, folder)}
+
+
 def fetch(
     dataset: str, data_dir: Path, mirrors: Sequence[str] | None = None, timeout_s: float = 30.0
 ) -> Path:

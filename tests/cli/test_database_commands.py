@@ -1,5 +1,7 @@
 """The database from the command line: created, checked, refused; its password is never shown."""
 
+import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -33,6 +35,8 @@ COMMANDS = [
     ["db", "upgrade"],
     ["db", "check"],
     ["db", "clean"],
+    ["db", "backup", "copy.db"],
+    ["db", "copy", "--to", "sqlite:///copy.db"],
 ]
 
 
@@ -44,6 +48,33 @@ def test_clean_deletes_what_a_deletion_elsewhere_left():
     assert "lrsearch db clean" in succeed("db", "check").out
     assert succeed("db", "clean").out == "Deleted what was left of 1 studies.\n"
     assert "orphans" not in succeed("db", "check").out
+
+
+def test_a_study_is_backed_up_restored_and_copied(finished, monkeypatch):
+    """Each says what it copied and where to; the copies list the same trials."""
+    shown = succeed("trials", finished, "--format", "json").out
+    out = succeed("db", "backup", "backup.db").out
+    assert re.fullmatch(
+        r"Copied 1 study \(\d+ rows\) from sqlite:///lrsearch\.db to sqlite:///backup\.db\.\n", out
+    )
+    assert "--force" in refused("db", "backup", "backup.db")
+    assert succeed("db", "backup", "backup.db", "--force").out == out
+    monkeypatch.setenv("LRSEARCH_STORAGE", "sqlite:///restored.db")
+    assert "from sqlite:///backup.db to sqlite:///restored.db" in succeed("db", "restore", "backup.db").out
+    assert "holds studies or tables already" in refused("db", "restore", "backup.db")
+    assert "to sqlite:///copied.db" in succeed("db", "copy", "--to", "sqlite:///copied.db").out
+    for name in ("backup", "restored", "copied"):
+        url = f"sqlite:///{name}.db"
+        assert succeed("trials", finished, "--format", "json", "--storage", url).out == shown
+    assert "from one database to another" in refused("db", "copy", "--to", "sqlite:///./restored.db")
+    assert "there is no file 'nothing.db'" in refused("db", "restore", "nothing.db")
+
+
+def test_a_copy_needs_a_database_that_exists(tmp_path):
+    """A misspelled name makes no empty copy, nor a file of that name."""
+    for words in (["db", "backup", "copy.db"], ["db", "copy", "--to", "sqlite:///copy.db"]):
+        refused(*words, "--storage", "sqlite:///misspelled.db")
+    assert {path.name for path in tmp_path.glob("*.db")} == {"lrsearch.db"}
 
 
 def test_upgrade_creates_the_tables_and_check_says_they_are_current():
@@ -162,6 +193,18 @@ def test_a_database_that_may_only_be_read_is_refused(finished, monkeypatch):
     assert Path("lrsearch.db").read_bytes() == before
 
 
+def test_what_only_looks_needs_a_file_that_may_be_read(finished, monkeypatch):
+    """Of a file that may not be written, the same is shown, and no byte of it changes."""
+    looks = (["studies"], ["show", finished], ["best", finished], ["trials", finished], ["curves", finished])
+    shown = [succeed(*words).out for words in looks]
+    before = Path("lrsearch.db").read_bytes()
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
+    connect = WriteAheadConnection.__init__
+    monkeypatch.setattr(WriteAheadConnection, "__init__", lambda *_arguments, **_options: connect(None))
+    assert [succeed(*words).out for words in looks] == shown
+    assert Path("lrsearch.db").read_bytes() == before
+
+
 def test_tables_of_an_older_version_are_refused_with_the_command_that_mends_them(finished, monkeypatch):
     """By every command but the one that mends; check says which revision is there."""
     current = migrations.head_revision()
@@ -175,6 +218,24 @@ def test_tables_of_an_older_version_are_refused_with_the_command_that_mends_them
         assert outcome.code == 2
         assert f"revision  {current} (this version needs 9999)" in outcome.out
         assert "lrsearch db upgrade" in outcome.err
+    assert "5 of 5" in succeed("show", finished).out
+
+
+def test_a_database_of_an_older_optuna_is_refused_and_its_upgrade_says_what_it_did(finished):
+    """Check and every other command name the version and the command that helps; the study is as before."""
+    with closing(sqlite3.connect("lrsearch.db")) as connection, connection:
+        connection.execute("UPDATE version_info SET library_version = '4.9.0'")
+    for words in (["optimize", finished], ["studies"], ["show", finished]):
+        message = refused(*words)
+        assert "Optuna 4.9.0" in message
+        assert "lrsearch db upgrade --storage sqlite:///lrsearch.db" in message
+    outcome = lrsearch("db", "check")
+    assert outcome.code == 2
+    assert "by Optuna 4.9.0" in outcome.out
+    assert "stop them, then run: lrsearch db upgrade" in outcome.err
+    out = succeed("db", "upgrade").out
+    assert f"It was one of Optuna 4.9.0 and is one of Optuna {optuna.__version__} now." in out
+    assert "It was" not in succeed("db", "upgrade").out
     assert "5 of 5" in succeed("show", finished).out
 
 

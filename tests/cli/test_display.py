@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import lrsearch as package
 from lrsearch.cli.display import LiveDisplay, PlainDisplay, choose_display, duration
 from lrsearch.results import Outcome, TrialResult
 from lrsearch.schedules import Hyperparameters
-from lrsearch.service.progress import EndedTrial, Progress, RunningTrial
+from lrsearch.service.progress import EndedTrial, Holder, Progress, RunningTrial, StopReason
 from tests.cli.commands import strict_json
 
 POINT = Hyperparameters(0.5, "WSD", {"decay_fraction": 0.25})
@@ -98,8 +100,31 @@ def test_json_lines_hold_no_number_that_json_lacks(capsys):
     lane = RunningTrial(1, POINT, 2, float("nan"))
     choose_display(quiet=False, log_format="json").show(progress(running=(lane,), news=(DIVERGED,)))
     epoch, trial = map(strict_json, capsys.readouterr().out.splitlines())
+    assert epoch.pop("time")
     assert epoch == {"event": "epoch", "trial": 1, "epoch": 2, "valid_loss": None}
     assert trial["value"] is None
+
+
+def test_json_lines_say_when_and_of_what(capsys):
+    """Time in UTC, study, worker, trial and attempt, where they apply: each trial's own worker, if known."""
+    display = choose_display(quiet=False, log_format="json", study="mine")
+    display.note("early")
+    lane = RunningTrial(1, POINT, 2, 0.5, holder=Holder("node-2", 3))
+    ended = replace(BEST, holder=Holder("node-1", 2))
+    news, where = (ended, DIVERGED), {"study": "mine", "worker": "node-1"}
+    display.show(progress(running=(lane,), news=news, notes=("late",), stopped=StopReason.BUDGET, **where))
+    early, late, epoch, mine, other, stopped = map(strict_json, capsys.readouterr().out.splitlines())
+    assert all(
+        datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+        for line in (early, late, epoch, mine, other, stopped)
+    )
+    keys = ("study", "worker", "trial", "attempt")
+    assert [early.get(key) for key in keys] == ["mine", None, None, None]
+    assert [late.get(key) for key in keys] == ["mine", "node-1", None, None]
+    assert [epoch.get(key) for key in keys] == ["mine", "node-2", 1, 3]
+    assert [mine.get(key) for key in keys] == ["mine", "node-1", 3, 2]
+    assert [other.get(key) for key in keys] == ["mine", None, 4, None]
+    assert [stopped.get(key) for key in keys] == ["mine", "node-1", None, None]
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,22 @@ def test_the_promised_commands_exist():
     """All of them, and nothing else."""
     searching = "optimize range-test worker"
     using = "confirm audit report plot export train dashboard"
-    looking = (
-        "status worker-health studies show best trials curves extend enqueue delete data tasks schedules db"
-    )
-    assert set(ROOT.commands) == {*searching.split(), *using.split(), *looking.split()}
+    looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
+    serving = "status worker-health doctor"
+    assert set(ROOT.commands) == {
+        *searching.split(),
+        *using.split(),
+        *looking.split(),
+        *serving.split(),
+    }
     assert {words for words in COMMANDS if len(words) == 2} == {
         ("data", "fetch"),
         ("db", "upgrade"),
         ("db", "check"),
         ("db", "clean"),
+        ("db", "backup"),
+        ("db", "restore"),
+        ("db", "copy"),
     }
 
 

@@ -70,7 +70,10 @@ def test_json_lines_tell_everything(study_file):
     assert (first["number"], first["state"], first["epochs"], first["diverged"]) == (0, "COMPLETE", 3, False)
     assert first["params"].items() >= {"lr": 0.1, "kind": "constant", "momentum": 0.0}.items()
     assert (second["value"], second["diverged"], second["epochs"]) == (None, True, 1)
-    assert events[-1] == {
+    assert {event["study"] for event in events} == {"s"}
+    assert {event["attempt"] for event in events if "trial" in event} == {1}
+    stopped = {key: value for key, value in events[-1].items() if key not in {"time", "study", "worker"}}
+    assert stopped == {
         "event": "stopped",
         "reason": "BUDGET",
         "ended": {"COMPLETE": 1, "PRUNED": 1, "diverged": 1},

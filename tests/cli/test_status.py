@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from lrsearch.results import Outcome, TrialResult
 from lrsearch.storage import clock
 from lrsearch.storage.database import open_database
+from lrsearch.storage.process import ProcessIdentity
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.studies import create_study
 from lrsearch.storage.tables import StudyRow, WorkerRow
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.workers import join_study
 from tests.cli.commands import lrsearch, refused, strict_json, succeed
 
 
@@ -26,7 +27,7 @@ def running(created_url):
     with open_database(created_url) as database:
         study = create_study(database, "first", {"task": "digits"}, 4)
         create_study(database, "second", {"task": "digits"}, 2)
-        register_worker(database, study.uuid, "node-1", "node", 7, "cuda:0")
+        join_study(database, study.uuid, "node-1", ProcessIdentity("machine", "node", 7, 0.0), "cuda:0")
         slots = Slots(database, study.uuid)
         ends = (TrialResult(Outcome.COMPLETE, 0.25, 3), TrialResult(Outcome.FAIL, None, 0, reason="broken"))
         slots.finish(list(zip(slots.claim("node-1", 2), ends, strict=True)))
@@ -109,7 +110,7 @@ def test_as_json(running):
 def test_a_study_that_has_used_up_its_budget_is_done(database, created_url):
     """Whatever state it was left in, and without a rate."""
     study = create_study(database, "study", {"task": "digits"}, 1)
-    register_worker(database, study.uuid, "node-1", "node", 7, "cpu")
+    join_study(database, study.uuid, "node-1", ProcessIdentity("machine", "node", 7, 0.0), "cpu")
     slots = Slots(database, study.uuid)
     slots.finish([(slots.claim("node-1", 1)[0], TrialResult(Outcome.COMPLETE, 0.25, 3))])
     [found] = succeed("status", "--format", "json", "--storage", created_url).json["studies"]

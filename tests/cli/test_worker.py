@@ -571,3 +571,34 @@ def test_a_scripts_study_is_widened_and_filled(gan):
     assert way in succeed("enqueue", gan, "generator/lr=0.5", "critic/lr=0.25").out
     succeed("worker", "--study", gan, "--command", shlex.join([sys.executable, "train.py"]))
     assert trials(gan)[3]["value"] == pytest.approx(0.25)
+
+
+def test_a_log_for_programs(study, script):
+    """A JSON object a line on the standard output, and nothing else: what a script prints goes aside."""
+    study()
+    command = ["worker", "--study", "s.toml", "--command", script("print('hello')\n" + GOOD)]
+    run = subprocess.run(
+        [sys.executable, "-m", "lrsearch", *command, "--log-format", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    events = [strict_json(line) for line in run.stdout.splitlines()]
+    ends = [each for each in events if each["event"] == "trial"]
+    assert {(each["study"], each["trial"], each["attempt"]) for each in ends} == {
+        ("s", n, 1) for n in range(3)
+    }
+    assert len({each["worker"] for each in ends}) == 1
+    assert events[-1]["event"] == "stopped"
+    assert run.stderr.count("hello") == 3
+
+
+def test_figures_for_prometheus(study, script, tmp_path):
+    """In the file that is asked for; a folder that does not exist is refused before a trial begins."""
+    study()
+    command = ("worker", "--study", "s.toml", "--command", script(GOOD), "--metrics-file")
+    assert "a folder that can be written" in refused(*command, tmp_path / "none" / "w.prom")
+    succeed(*command, tmp_path / "w.prom")
+    text = (tmp_path / "w.prom").read_text()
+    assert 'state="complete",study="s"' in text
+    assert not list(tmp_path.glob("given-3.json"))

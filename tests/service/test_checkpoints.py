@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrsearch.service.checkpoints import checkpoint_folder
+from lrsearch.service.checkpoint_folder import checkpoint_folder
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study

@@ -420,7 +420,7 @@ def test_progress_tells_where_the_study_stands(database):
 
 def test_a_restarted_trial_begins_with_an_empty_curve(database):
     """Epochs of the interrupted attempt are forgotten, ours and Optuna's, before the trial trains again."""
-    spec = make_spec(trials=1)
+    spec = make_spec(trials=1, run={"checkpoint_max_gb": 0.0})
     array = FormulaArray()
     run(database, spec, array, stop_requested=lambda: array.epochs >= 3)
     assert list(trials_of(database)[0].intermediate_values) == [1, 2, 3]

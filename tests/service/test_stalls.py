@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lrsearch.service.leases import EXIT_STALLED, LeaseKeeper
+from lrsearch.storage.counters import RENEWALS
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import create_study, find_study
@@ -52,6 +53,17 @@ def test_a_slow_training_is_left_alone(slots: Slots) -> None:
             time.sleep(0.1)
             beat()
     assert Slots(slots.database, slots.study_uuid).claim("other", 1) == []
+
+
+def test_renewed_leases_are_counted(database: Database) -> None:
+    """For a worker's figures: all that it holds, three times in a lease."""
+    slots = Slots(database, create_study(database, "s", {}, trials=2).uuid, lease_s=0.3)
+    before = RENEWALS.value
+    with LeaseKeeper(slots, "w") as keeper:
+        keeper.hold(slots.claim("w", 2))
+        time.sleep(0.5)
+    assert RENEWALS.value >= before + 4
+    assert (RENEWALS.value - before) % 2 == 0
 
 
 def test_a_worker_that_waits_does_not_hang(slots: Slots) -> None:

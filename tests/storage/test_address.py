@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.errors import DatabaseSetupError
-from lrsearch.storage.address import engine_options, masked, parse_address
+from lrsearch.storage.address import engine_options, parse_address
+from lrsearch.storage.masking import masked, masked_arguments
 
 
 def test_without_a_url_studies_are_stored_in_the_working_folder() -> None:
@@ -86,7 +87,16 @@ def test_what_is_no_url_is_refused_with_examples(url: str) -> None:
         parse_address(url)
 
 
-@pytest.mark.parametrize("url", ["mysql://host/studies", "postgresql+asyncpg://host/studies", "redis://host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://host/studies",
+        "mariadb://host/studies",
+        "mysql+pymysql://host/s",
+        "postgresql+asyncpg://host/studies",
+        "redis://host",
+    ],
+)
 def test_other_databases_and_drivers_are_refused(url: str) -> None:
     """The message names the databases that there are."""
     with pytest.raises(DatabaseSetupError, match="SQLite or PostgreSQL"):
@@ -134,3 +144,19 @@ def test_options_in_the_url_have_priority() -> None:
     address = parse_address("postgresql://host/studies?connect_timeout=99")
     assert "connect_timeout" not in engine_options(address)["connect_args"]
     assert "connect_timeout" in engine_options(parse_address("postgresql://host/s"))["connect_args"]
+
+
+def test_a_command_line_is_shown_without_its_passwords() -> None:
+    """A URL may stand alone or after an option's equals sign; all other words stay."""
+    words = [
+        "lrsearch",
+        "db",
+        "copy",
+        "--storage=postgresql://u:secret@h/s",
+        "--to",
+        "postgres://u:secret@h/t",
+    ]
+    shown = ["lrsearch", "db", "copy", "--storage=postgresql://u:***@h/s", "--to", "postgres://u:***@h/t"]
+    assert masked_arguments(words) == shown
+    rest = ["enqueue", "lr=0.1", "--command=python a:b@c", "--storage", "sqlite:////folder/a.db"]
+    assert masked_arguments(rest) == rest

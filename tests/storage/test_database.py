@@ -220,6 +220,45 @@ def test_an_older_schema_of_optunas_is_refused_until_it_is_upgraded(created_url:
     assert status.optuna_revision != "v3.0.0.d"
 
 
+@pytest.mark.parametrize("version", ["4.9.0", "3.6.1", "10.0.0.dev", "unknown"])
+def test_a_database_of_an_older_optuna_is_refused_until_it_is_upgraded(
+    created_url: str, version: str
+) -> None:
+    """Its programs store local times in the same tables; newer ones do not, nor do unnumbered ones."""
+    with _connected(created_url) as connection:
+        connection.exec_driver_sql(f"UPDATE version_info SET library_version = '{version}'")
+    if version in {"10.0.0.dev", "unknown"}:
+        assert check_database(created_url).current
+        open_database(created_url).close()
+        return
+    readings = [
+        lambda url: open_existing(url, read_only=True),
+        lambda url: open_existing(url, read_only=False),
+    ]
+    for act in (open_database, *readings):
+        with pytest.raises(DatabaseSetupError, match=f"made by Optuna {version}.*Stop all") as refusal:
+            act(created_url)
+        assert f"lrsearch db upgrade --storage {parse_address(created_url)}" in str(refusal.value)
+    status = check_database(created_url)
+    assert (status.current, status.of_local_times, status.optuna_version) == (False, True, version)
+    status = upgrade_database(created_url)
+    assert (status.current, status.of_local_times) == (True, False)
+    assert status.optuna_version == optuna.__version__
+    open_database(created_url).close()
+
+
+def test_our_tables_are_not_put_beside_an_older_optunas(storage_url: str) -> None:
+    """A database of Optuna's alone that an older Optuna made stays as it is."""
+    optuna.storages.RDBStorage(parse_address(storage_url).url).engine.dispose()
+    with _connected(storage_url) as connection:
+        connection.exec_driver_sql("UPDATE version_info SET library_version = '4.8.0'")
+    with pytest.raises(DatabaseSetupError, match="store local times"):
+        open_database(storage_url)
+    with _connected(storage_url) as connection:
+        assert set(sa.inspect(connection).get_table_names()) == OPTUNA_TABLES
+    assert upgrade_database(storage_url).current
+
+
 @pytest.mark.parametrize(("table", "product"), [(VERSION_TABLE, "lrsearch"), ("alembic_version", "optuna")])
 def test_a_newer_schema_is_refused(created_url: str, table: str, product: str) -> None:
     """Neither opening nor upgrading touches tables that this version does not know."""

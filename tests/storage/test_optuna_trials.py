@@ -197,9 +197,9 @@ def test_several_trials_are_forgotten_at_once(slots: Slots) -> None:
     slots.begin(new_trials(claims))
     epochs = [(claim, EpochResult(claim.slot, 1, 1.0, 0.5, {}, 0.1, 1.0), 0.5) for claim in claims]
     record_epochs(slots, epochs)
-    assert forget_epochs(slots, claims[:2]) == []
+    assert forget_epochs(slots, [(claim, 0) for claim in claims[:2]]) == []
     slots.release(claims[2:])
-    assert forget_epochs(slots, claims[2:]) == claims[2:]
+    assert forget_epochs(slots, [(claim, 0) for claim in claims[2:]]) == claims[2:]
     study = optuna.load_study(study_name="study", storage=slots.database.optuna_storage)
     assert [len(trial.intermediate_values) for trial in study.trials] == [0, 0, 1]
 

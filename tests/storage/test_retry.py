@@ -14,6 +14,7 @@ from optuna.exceptions import StorageInternalError
 from lrsearch.errors import DatabaseLostError
 from lrsearch.storage import retry
 from lrsearch.storage.address import parse_address
+from lrsearch.storage.counters import RETRIES
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.retry import is_busy, is_transient, with_retries
 
@@ -51,6 +52,15 @@ def test_a_lost_connection_is_tried_again() -> None:
     call = Flaky(3, lost())
     assert with_retries(call, ADDRESS, retry_s=60) == "answer"
     assert call.calls == 4
+
+
+def test_repeated_calls_are_counted() -> None:
+    """For a worker's figures; a call that answers at once is none."""
+    before = RETRIES.value
+    with_retries(Flaky(0, lost()), ADDRESS, retry_s=60)
+    assert RETRIES.value == before
+    with_retries(Flaky(3, lost()), ADDRESS, retry_s=60)
+    assert RETRIES.value == before + 3
 
 
 def test_a_lost_connection_inside_optunas_error_is_tried_again() -> None:

@@ -248,7 +248,7 @@ def test_a_complete_trial_has_a_value(slots: Slots, value: float | None) -> None
 def test_optuna_is_told_what_we_know(
     slots: Slots, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    """Outcome, value, divergence and reason of each trial: at once, or on settling with tables unknown to us."""
+    """Outcome, value, divergence and reason: at once, or on settling where tables are unknown to us."""
     monkeypatch.setattr(Database, "knows_optunas_tables", at_once)
     for result in (COMPLETE, PRUNED, DIVERGED, FAILED):
         claim, trial = start(slots, study)

@@ -7,11 +7,12 @@ import sqlalchemy as sa
 
 from lrsearch.results import Outcome, TrialResult
 from lrsearch.storage import clock
+from lrsearch.storage.process import ProcessIdentity
 from lrsearch.storage.slots import LEASE_S, Slots
 from lrsearch.storage.standings import standings, worker_names, workers_named
 from lrsearch.storage.studies import create_study
 from lrsearch.storage.tables import SlotRow, WorkerRow
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.workers import join_study
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_the_rate_is_that_of_the_last_ten_minutes(database, study):
 
 def test_the_rate_of_workers_that_have_just_begun_is_over_their_time(database, study):
     """A minute's trials are not spread over ten."""
-    register_worker(database, study.uuid, "worker-1", "host", 1, "cpu")
+    join_study(database, study.uuid, "worker-1", ProcessIdentity("machine", "host", 1, 0.0), "cpu")
     now = database.read(clock.naive_utc)
     change(database, WorkerRow, started_at=now - timedelta(seconds=60))
     end(Slots(database, study.uuid), TrialResult(Outcome.COMPLETE, 0.5, 3))
@@ -94,7 +95,7 @@ def test_the_rate_of_workers_that_have_just_begun_is_over_their_time(database, s
 
 def test_a_worker_is_alive_while_it_is_seen_within_a_lease(database, study):
     """By the database's clock, and unless it has left."""
-    register_worker(database, study.uuid, "worker-1", "host", 7, "cuda:0")
+    join_study(database, study.uuid, "worker-1", ProcessIdentity("machine", "host", 7, 0.0), "cuda:0")
     Slots(database, study.uuid).claim("worker-1", 3)
     [worker] = stand(database, study).workers
     assert (worker.name, worker.host, worker.pid, worker.device, worker.held) == (
@@ -116,7 +117,7 @@ def test_studies_are_told_apart(database, study):
     """Each has its own slots and workers, and a worker of two studies stands in both."""
     other = create_study(database, "other", {"task": "digits"}, 3)
     for each in (study, other):
-        register_worker(database, each.uuid, "worker-1", "host", 7, "cpu")
+        join_study(database, each.uuid, "worker-1", ProcessIdentity("machine", "host", 7, 0.0), "cpu")
     Slots(database, other.uuid).claim("worker-1", 1)
     found = standings(database, [study.uuid, other.uuid])
     assert found[study.uuid].slots == {"free": 8}

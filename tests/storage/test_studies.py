@@ -19,6 +19,7 @@ from lrsearch.storage.database import Database, check_database, open_database
 from lrsearch.storage.epochs import record_epochs, valid_losses
 from lrsearch.storage.optuna_tables import UUID_ATTRIBUTE
 from lrsearch.storage.orphans import delete_orphans
+from lrsearch.storage.process import ProcessIdentity
 from lrsearch.storage.slot_rows import SlotCounts
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import (
@@ -31,7 +32,7 @@ from lrsearch.storage.studies import (
 )
 from lrsearch.storage.tables import Base
 from lrsearch.storage.trials import trial_records
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.workers import join_study
 
 SPEC = {"task": "mnist-mlp", "trials": 3, "space": {"lr": {"low": 1e-3, "high": 5.0}}}
 
@@ -214,7 +215,7 @@ def test_a_deleted_study_is_gone_whole(database: Database) -> None:
     before = _row_counts(database)
     record = create_study(database, "digits", SPEC, trials=2)
     _run_one_epoch(database, Slots(database, record.uuid), "digits")
-    register_worker(database, record.uuid, "worker", "host", 1, "cpu")
+    join_study(database, record.uuid, "worker", ProcessIdentity("machine", "host", 1, 0.0), "cpu")
     assert _row_counts(database) != before
     delete_study(database, "digits")
     assert _row_counts(database) == before

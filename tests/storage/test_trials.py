@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 import optuna
 import pytest
 
+from lrsearch.errors import WorkerNameTakenError
 from lrsearch.results import EpochResult, Outcome, TrialRecord, TrialResult
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import record_epochs
+from lrsearch.storage.process import ProcessIdentity
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import StudyRecord, create_study
 from lrsearch.storage.trials import trial_records
-from lrsearch.storage.workers import list_workers, register_worker, see_worker
+from lrsearch.storage.workers import join_study, leave_study, list_workers, see_worker
 
 
 @pytest.fixture
@@ -115,10 +117,10 @@ def test_times_are_utc_wherever_they_are_read(
 
 def test_workers_are_listed_with_their_last_sign_of_life(database: Database, record: StudyRecord) -> None:
     """In the order in which they began; a worker that begins again under its name replaces itself."""
-    register_worker(database, record.uuid, "b", "host", 1, "cuda:0")
+    join_study(database, record.uuid, "b", ProcessIdentity("machine", "host", 1, 0.0), "cuda:0")
     time.sleep(0.005)  # SQLite's clock counts milliseconds
-    register_worker(database, record.uuid, "a", "host", 2, "cpu")
-    register_worker(database, "another study", "c", "host", 3, "cpu")
+    join_study(database, record.uuid, "a", ProcessIdentity("machine", "host", 2, 0.0), "cpu")
+    join_study(database, "another study", "c", ProcessIdentity("machine", "host", 3, 0.0), "cpu")
     first = list_workers(database, record.uuid)
     assert [(worker.id, worker.host, worker.pid, worker.device) for worker in first] == [
         ("b", "host", 1, "cuda:0"),
@@ -129,5 +131,8 @@ def test_workers_are_listed_with_their_last_sign_of_life(database: Database, rec
     seen, other = list_workers(database, record.uuid)
     assert seen.seen_at >= seen.started_at == first[0].started_at
     assert other == first[1]
-    register_worker(database, record.uuid, "b", "host", 4, "cuda:1")
+    with pytest.raises(WorkerNameTakenError, match="process 1 on host"):
+        join_study(database, record.uuid, "b", ProcessIdentity("machine", "host", 4, 0.0), "cuda:1")
+    leave_study(database, record.uuid, "b")
+    join_study(database, record.uuid, "b", ProcessIdentity("machine", "host", 4, 0.0), "cuda:1")
     assert {worker.pid for worker in list_workers(database, record.uuid)} == {2, 4}
