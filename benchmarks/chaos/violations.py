@@ -17,6 +17,7 @@ from lrsearch.results import Outcome
 from lrsearch.spec import StudySpec
 from lrsearch.storage.address import parse_address
 from lrsearch.storage.database import Database
+from lrsearch.storage.leases import KNOWN_DEAD
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.tables import DONE, FREE, LEASED, TOLD, EpochValueRow, SlotRow
 
@@ -218,17 +219,11 @@ def _points(remains: Remains) -> Iterator[str]:
 
 def _leases(remains: Remains) -> Iterator[str]:
     for change in remains.journal.slots:
-        if change.lease_until is None:
+        if change.state != LEASED or change.lease_until in (None, KNOWN_DEAD):
             continue
         left_s = change.lease_until - change.at_s
-        if not 0 < left_s <= remains.lease_s + CLOCK_TOLERANCE_S and _is_claim(
-            change.state_before, change.state
-        ):
+        if not 0 < left_s <= remains.lease_s + CLOCK_TOLERANCE_S:
             yield f"slot {change.slot} was leased for {left_s:.1f} s instead of {remains.lease_s:g}"
-
-
-def _is_claim(state_before: str, state: str) -> bool:
-    return state == LEASED and state_before in (FREE, LEASED)
 
 
 def unhurt(remains: Remains, blows: Collection[Hit]) -> list[str]:

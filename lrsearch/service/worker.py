@@ -362,7 +362,8 @@ class Worker:
 
     def begin_anew(self, trial: HeldTrial) -> HeldTrial:
         """Return a trial as it is without its checkpoint; if it was lost, its next epoch says so."""
-        forget_epochs(self.slots, [(trial.claim, 0)])
+        nothing: list[Claim] = []
+        self._outage.attempt(lambda: forget_epochs(self.slots, [(trial.claim, 0)]), nothing)
         self.history.restart(trial.number)
         return replace(trial, shown=replace(trial.shown, epoch=0, valid_loss=None), saved=None)
 

@@ -62,7 +62,9 @@ def expired(before: float) -> sa.ColumnElement[bool]:
     return sa.and_(SlotRow.state == LEASED, SlotRow.lease_until <= before)
 
 
-def lease(available: sa.ColumnElement[bool], worker: str, limit: int, lease_until: float) -> sa.Executable:
+def lease(
+    available: sa.ColumnElement[bool], worker: str, limit: int, lease_until: sa.ColumnElement[float]
+) -> sa.Executable:
     """Lease the lowest of the available slots of a study; earlier holders are fenced out.
 
     Args:
@@ -82,7 +84,14 @@ def lease(available: sa.ColumnElement[bool], worker: str, limit: int, lease_unti
             worker=worker,
             lease_until=lease_until,
         )
-        .returning(SlotRow.slot, SlotRow.attempt, SlotRow.point, SlotRow.trial, SlotRow.checkpoint)
+        .returning(
+            SlotRow.slot,
+            SlotRow.attempt,
+            SlotRow.point,
+            SlotRow.trial,
+            SlotRow.checkpoint,
+            SlotRow.lease_until,
+        )
     )
 
 

@@ -16,6 +16,7 @@ from lrsearch.storage.address import StorageAddress, engine_options
 from lrsearch.storage.distributions import SharedDistributions, widen_stored
 from lrsearch.storage.idle_connections import check_idle_connections
 from lrsearch.storage.optuna_tables import stored_value, trial_values, trials
+from lrsearch.storage.postgresql import limit_pauses
 from lrsearch.storage.retry import with_retries
 from lrsearch.storage.upsert import upsert
 
@@ -97,6 +98,7 @@ class ReliableStorage(RDBStorage):
                 self.engine.dispose()
             raise
         check_idle_connections(self.engine)
+        limit_pauses(self.engine)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address})"

@@ -151,32 +151,29 @@ def stored_value(value: float) -> tuple[float | None, str]:
 
 def insert_trials(
     connection: sa.Connection, study_id: int, begun: Sequence[NewTrial], now: datetime
-) -> list[int]:
+) -> dict[int, int]:
     """Begin trials, as ``optuna.Study.ask`` and ``optuna.Trial.suggest_float`` begin one.
 
     Args:
-        connection: a connection in a transaction.
+        connection: a connection in a transaction that holds the study's lock.
         study_id: Optuna's id of the study.
         begun: the trials, in the order of their numbers.
         now: naive UTC.
 
     Returns:
-        The numbers of the trials, in the order given.
+        Optuna's ids of the trials, by number.
     """
     if not begun:
-        return []
-    # Who numbers trials holds this lock, as Optuna does.
-    connection.execute(sa.select(studies).where(studies.c.study_id == study_id).with_for_update())
+        return {}
     first = connection.scalar(sa.select(sa.func.count()).where(trials.c.study_id == study_id)) or 0
     same = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
     insert = sa.insert(trials).returning(trials.c.number, trials.c.trial_id)
     rows = [same | {"number": first + place} for place in range(len(begun))]
     ids = {row.number: row.trial_id for row in connection.execute(insert, rows)}
     pairs = [(ids[first + place], trial) for place, trial in enumerate(begun)]
-    insert_all(connection, trial_params, _param_rows(pairs))
-    attributes = [row for trial_id, trial in pairs for row in _attribute_rows(trial_id, trial.user_attrs)]
-    insert_all(connection, trial_user_attributes, attributes)
-    return sorted(ids)
+    insert_all(connection, trial_params, param_rows(pairs))
+    insert_all(connection, trial_user_attributes, attribute_rows(pairs))
+    return ids
 
 
 def report_values(connection: sa.Connection, values: Iterable[tuple[int, int, float]]) -> None:
@@ -220,7 +217,7 @@ def end_trials(connection: sa.Connection, ends: Sequence[TrialEnd], now: datetim
             finite, kind = stored_value(value)
             row = {"trial_id": end.trial_id, "objective": 0, "value": finite, "value_type": kind}
             values.append(row)
-        attributes += _attribute_rows(end.trial_id, end.user_attrs)
+        attributes += _rows(end.trial_id, end.user_attrs)
     upsert(connection, trial_values, values, key=("trial_id", "objective"))
     upsert(connection, trial_user_attributes, attributes, key=("trial_id", "key"))
 
@@ -244,6 +241,10 @@ class TrialIds:
 
     def __init__(self, study_uuid: str) -> None:
         self._study_uuid = study_uuid
+        self._find = sa.select(sa.func.min(study_user_attributes.c.study_id)).where(
+            study_user_attributes.c.key == UUID_ATTRIBUTE,
+            study_user_attributes.c.value_json == json.dumps(study_uuid),
+        )
         self._study_id: int | None = None
         self._ids: dict[int, int] = {}  # by the trial's number, as long as the study keeps its own id
 
@@ -253,11 +254,23 @@ class TrialIds:
         Raises:
             UnknownNameError: the study was deleted.
         """
-        query = sa.select(sa.func.min(study_user_attributes.c.study_id)).where(
-            study_user_attributes.c.key == UUID_ATTRIBUTE,
-            study_user_attributes.c.value_json == json.dumps(self._study_uuid),
-        )
-        study_id: int | None = connection.scalar(query)
+        return self._known(connection, connection.scalar(self._find))
+
+    def lock_study(self, connection: sa.Connection) -> int:
+        """Return Optuna's present id of the study, and hold its lock, as who numbers trials does.
+
+        Raises:
+            UnknownNameError: the study was deleted.
+        """
+        found = sa.select(studies.c.study_id).where(studies.c.study_id == self._find.scalar_subquery())
+        return self._known(connection, connection.scalar(found.with_for_update()))
+
+    def learn(self, study_id: int, ids: Mapping[int, int]) -> None:
+        """Remember the ids of trials of a study by number, once it is sure that they are stored."""
+        if study_id == self._study_id:
+            self._ids |= ids
+
+    def _known(self, connection: sa.Connection, study_id: int | None) -> int:
         if study_id is None:
             names = connection.scalars(sa.select(studies.c.study_name))
             raise UnknownNameError("study", self._study_uuid, names)
@@ -281,23 +294,33 @@ class TrialIds:
         return {number: self._ids[number] for number in wanted if number in self._ids}
 
 
-def _param_rows(begun: Iterable[tuple[int, NewTrial]]) -> list[dict[str, Any]]:
+def param_rows(begun: Iterable[tuple[int, NewTrial]], key: str = "trial_id") -> list[dict[str, Any]]:
+    """Return the rows of the parameters of trials.
+
+    Args:
+        begun: each with what identifies it.
+        key: name of the column of that.
+    """
     written: dict[int, str] = {}  # by the identity of the distribution, as most trials share theirs
     rows = []
-    for trial_id, trial in begun:
+    for identity, trial in begun:
         for name, value in trial.params.items():
             distribution = trial.distributions[name]
             if id(distribution) not in written:
                 written[id(distribution)] = distribution_to_json(distribution)
-            row = {"trial_id": trial_id, "param_name": name, "distribution_json": written[id(distribution)]}
+            row = {key: identity, "param_name": name, "distribution_json": written[id(distribution)]}
             rows.append(row | {"param_value": distribution.to_internal_repr(value)})
     return rows
 
 
-def _attribute_rows(trial_id: int, attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+def attribute_rows(begun: Iterable[tuple[int, NewTrial]], key: str = "trial_id") -> list[dict[str, Any]]:
+    """Return the rows of the user attributes of trials; see ``param_rows``."""
+    return [row for identity, trial in begun for row in _rows(identity, trial.user_attrs, key)]
+
+
+def _rows(identity: int, attributes: Mapping[str, Any], key: str = "trial_id") -> list[dict[str, Any]]:
     return [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attributes.items()
+        {key: identity, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()
     ]
 
 

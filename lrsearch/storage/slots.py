@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from lrsearch.results import Claim, Outcome, TrialResult
 from lrsearch.storage import clock, leases, public_trials
+from lrsearch.storage.beginnings import Begun, begin_trials
 from lrsearch.storage.contact import Contact
 from lrsearch.storage.database import Database
-from lrsearch.storage.optuna_tables import NewTrial, TrialIds, insert_trials, running_before
+from lrsearch.storage.optuna_tables import NewTrial, TrialIds, running_before
 from lrsearch.storage.settling import tell
 from lrsearch.storage.slot_rows import (
     BegunSlot,
@@ -30,6 +31,8 @@ from lrsearch.storage.tables import DONE, FREE, LEASED, TOLD, SlotRow
 
 # Longer than an outage that is waited for: else the first worker back would take every other one's slots.
 LEASE_S = 120.0
+
+LOOK_S = 1.0  # between two looks for dead workers while there are free slots
 
 _UNHELD = TrialResult(Outcome.FAIL, value=None, epochs=0, reason="its worker died before it began")
 
@@ -63,7 +66,7 @@ class Slots:
         self.trial_ids = TrialIds(study_uuid)
         self.contact = Contact(lease_s)
         self._first_open = 0  # the slots below it are done for good, and are not looked at again
-        self._looked_for_unheld_s = -math.inf
+        self._looked_for_unheld_s = self._looked_for_dead_s = -math.inf
         self._settled_s = -math.inf
         self._owes_results = False
 
@@ -72,7 +75,9 @@ class Slots:
         self.database.transaction(lambda connection: leases.grow(connection, self.study_uuid, total))
 
     def claim(self, worker: str, limit: int) -> list[Claim]:
-        """Lease up to ``limit`` slots: the lowest free ones, then those whose lease has run out.
+        """Lease up to ``limit`` slots: those of workers that have died, then the lowest free ones.
+
+        The dead are looked for once a second, or where too few slots are free.
 
         Args:
             worker: name of the worker, for people.
@@ -83,13 +88,11 @@ class Slots:
         """
 
         def write(connection: sa.Connection) -> list[Claim]:
-            now = self._now(connection)
-            self._owes_results |= connection.execute(self._end_deadly_slots(now)).rowcount > 0
-            rows: list[sa.Row[Any]] = []
-            for available in (leases.free(), self._dead(now)):
-                slots = sa.and_(*self._open, available)
-                lease = leases.lease(slots, worker, limit - len(rows), now + self.lease_s)
-                rows += connection.execute(lease).all() if len(rows) < limit else ()
+            looked = time.monotonic() - self._looked_for_dead_s >= LOOK_S
+            rows = self._take_over(connection, worker, limit) if looked else []
+            rows += self._lease(connection, leases.free(), worker, limit - len(rows))
+            if len(rows) < limit and not looked:
+                rows += self._take_over(connection, worker, limit - len(rows))
             return [claim_of(row) for row in sorted(rows, key=lambda row: row.slot)]
 
         return self.database.transaction(write)
@@ -106,7 +109,11 @@ class Slots:
         if not beginnings:
             return {}
         if self.database.knows_optunas_tables:
-            return self.database.transaction(partial(self._begin, beginnings=beginnings))
+            study_id, begun = self.database.transaction(partial(self._begin, beginnings=beginnings))
+            if begun.now is not None:
+                self.contact.heard(begun.now)
+            self.trial_ids.learn(study_id, begun.ids)
+            return begun.numbers
         numbers = {}
         for claim, trial in beginnings:
             storage, study_id = self.database.optuna_storage, self.database.read(self.trial_ids.study_id)
@@ -294,25 +301,28 @@ class Slots:
     def _end_deadly_slots(self, now: float) -> sa.Executable:
         return leases.end_deadly_slots(sa.and_(*self._open, self._dead(now)), now, self.max_retries)
 
+    def _take_over(self, connection: sa.Connection, worker: str, limit: int) -> list[sa.Row[Any]]:
+        now = self._now(connection)
+        self._looked_for_dead_s = time.monotonic()
+        self._owes_results |= connection.execute(self._end_deadly_slots(now)).rowcount > 0
+        return self._lease(connection, self._dead(now), worker, limit)
+
+    def _lease(
+        self, connection: sa.Connection, available: sa.ColumnElement[bool], worker: str, limit: int
+    ) -> list[sa.Row[Any]]:
+        if limit < 1:
+            return []
+        slots = sa.and_(*self._open, available)
+        rows = connection.execute(leases.lease(slots, worker, limit, clock.Now() + self.lease_s)).all()
+        if rows:
+            self.contact.heard(max(row.lease_until for row in rows) - self.lease_s)
+        return list(rows)
+
     def _begin(
         self, connection: sa.Connection, beginnings: Sequence[tuple[Claim, NewTrial]]
-    ) -> dict[int, int]:
-        now, held = self._renewed(connection, [claim for claim, _trial in beginnings])
-        # A transaction that is repeated may find its own commit.
-        begun = {slot: trial for (slot, _attempt), trial in held.items() if trial is not None}
-        new = [
-            (claim.slot, trial)
-            for claim, trial in beginnings
-            if (claim.slot, claim.attempt) in held and claim.slot not in begun
-        ]
-        study_id, begun_at = self.trial_ids.study_id(connection), clock.from_unix_seconds(now)
-        numbers = insert_trials(connection, study_id, [trial for _slot, trial in new], begun_at)
-        changes = [
-            {"slot": slot, "trial": number, "point": json.dumps(dict(trial.params))}
-            for number, (slot, trial) in zip(numbers, new, strict=True)
-        ]
-        leases.change_each(connection, self.study_uuid, changes)
-        return begun | {slot: number for number, (slot, _trial) in zip(numbers, new, strict=True)}
+    ) -> tuple[int, Begun]:
+        study_id = self.trial_ids.lock_study(connection)
+        return study_id, begin_trials(connection, self.study_uuid, study_id, beginnings, self.lease_s)
 
     def _settle(self, connection: sa.Connection) -> None:
         now, told = self._told(connection)

@@ -128,7 +128,7 @@ def test_a_released_slot_is_continued_by_its_next_holder(slots: Slots, study: op
 
 
 def test_a_slot_whose_worker_died_is_continued_by_the_next(slots: Slots, study: optuna.Study) -> None:
-    """Its lease runs out; free slots go first, then it is claimed with trial and point."""
+    """Its lease runs out, and it is claimed with trial and point."""
     _, trial = start(slots, study)
     expire(slots)
     assert [claim.slot for claim in slots.claim("a", 4)] == [0, 1, 2, 3]
@@ -138,12 +138,22 @@ def test_a_slot_whose_worker_died_is_continued_by_the_next(slots: Slots, study: 
     assert all(claim.attempt == 2 for claim in others)
 
 
-def test_free_slots_are_taken_before_expired_ones(slots: Slots) -> None:
-    """A worker that is only slow is given time to come back."""
+def test_the_slots_of_the_dead_are_taken_before_free_ones(slots: Slots) -> None:
+    """Their trials go on at once, not at the end of the study."""
+    slots.claim("other", 3)
+    past = sa.update(SlotRow).where(SlotRow.study_uuid == slots.study_uuid, SlotRow.slot == 2)
+    slots.database.transaction(lambda connection: connection.execute(past.values(lease_until=0.0)))
+    newcomer = Slots(slots.database, slots.study_uuid)
+    assert [claim.slot for claim in newcomer.claim("a", 1)] == [2]
+    assert [claim.slot for claim in newcomer.claim("a", 3)] == [3]
+
+
+def test_the_dead_are_looked_for_once_a_second_while_slots_are_free(slots: Slots) -> None:
+    """A claim of a free slot costs no look for dead workers just after another one."""
     slots.claim("slow", 1)
     expire(slots)
-    assert [claim.slot for claim in slots.claim("a", 3)] == [1, 2, 3]
-    assert [claim.slot for claim in slots.claim("a", 3)] == [0]
+    assert [claim.slot for claim in slots.claim("a", 2)] == [1, 2]
+    assert [claim.slot for claim in slots.claim("a", 2)] == [0, 3]
 
 
 def test_a_late_worker_keeps_what_nobody_took(slots: Slots) -> None:
