@@ -1,5 +1,6 @@
 """How a worker asks: many trials at once, ahead of time, and with the others' losses in view."""
 
+import math
 import threading
 import time
 
@@ -116,18 +117,22 @@ def test_what_was_asked_ahead_does_not_begin_in_a_study_that_is_stopped(database
     """Its running trials end; those that were asked for keep their points for later."""
     spec = make_spec()
     uuid = open_study(database, spec).record.uuid
-    array = FormulaArray()
+
+    def loss(
+        hyperparameters, epoch
+    ):  # the first trial ends early: the one in its place ends after the others
+        return math.nan if hyperparameters == array.started[0][1] else bowl(hyperparameters, epoch)
 
     def stop(_array):
         if array.epochs == spec.epochs:
             set_state(database, uuid, STOPPED)
 
-    array.after_epoch = stop
+    array = FormulaArray(loss, after_epoch=stop)
     *_, last = Search(database, open_study(database, spec), array, 3, asks_ahead=True).run()
     assert last.stopped is StopReason.STOPPED
-    assert [number for number, _point in array.started] == [0, 1, 2]
+    assert [number for number, _point in array.started] == [0, 1, 2, 3]
     counts = Slots(database, uuid).counts()
-    assert (counts.ended, counts.leased, counts.free) == (3, 0, 9)
+    assert (counts.ended, counts.leased, counts.free) == (4, 0, 8)
     assert len(params_of(database)) == 6
 
 
