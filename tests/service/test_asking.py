@@ -212,7 +212,7 @@ def test_others_losses_are_seen_after_every_epoch(database):
 
 def test_a_restarted_trials_curve_is_read_anew(database):
     """Epochs that were deleted since are forgotten, and the new ones replace them."""
-    spec = make_spec(trials=1)
+    spec = make_spec(trials=1, run={"checkpoint_max_gb": 0})
     study = open_study(database, spec)
     slots, plan = Slots(database, study.record.uuid), Plan.of(spec)
     array = FormulaArray()
