@@ -10,8 +10,8 @@ They write a checkpoint every 0.3 s. Their leases last 3 s instead of two minute
 * restart: PostgreSQL is stopped for 20 s and started again: in the middle of the study, and in every second
   run when no slot is free any more and workers begin to wait for each other.
 * cut: every second PostgreSQL ends the connections of all workers.
-* freeze: a quarter of the workers are stopped (SIGSTOP) for three leases, and go on (SIGCONT), again and
-  again.
+* freeze: a quarter of the workers are stopped (SIGSTOP) for 1.2 to 2.5 leases, and go on (SIGCONT), again
+  and again.
 * clock: the wall clock of every third worker is an hour fast, that of another third an hour slow.
 
 Triggers in the database write down, within the same transaction, every change of a slot and every epoch that

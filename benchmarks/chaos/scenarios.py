@@ -1,5 +1,6 @@
 """What is done to the workers of a run."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from lrsearch.storage.address import parse_address
 
 DOWN_S = 20.0
 FROZEN_PART = 4  # one worker in so many is stopped at a time
-FROZEN_LEASES = 3
+FROZEN_LEASES = (1.2, 2.5)  # so that it wakes up while others train its trials, or when they have ended
 CUT = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -63,12 +64,13 @@ def kill(stage: Stage) -> None:
 
 
 def freeze(stage: Stage) -> None:
-    """Stop some random workers for three leases, and let them go on, again and again."""
+    """Stop some random workers for one to two leases and a half, and let them go on, again and again."""
+    lengths = random.Random(stage.trials)
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
         stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
-        time.sleep(FROZEN_LEASES * stage.lease_s)
+        time.sleep(lengths.uniform(*FROZEN_LEASES) * stage.lease_s)
         stage.crew.thaw()
 
 

@@ -39,8 +39,9 @@ def test_workers_that_are_killed_cost_no_trial(storage_url: str) -> None:
 
 
 def test_a_worker_that_wakes_up_late_writes_nothing(storage_url: str) -> None:
-    """It stands still for three leases, others take its trials, and every later write of it is refused."""
-    aftermath = run(replace(ORDEAL, scenario="freeze", trials=48, lease_s=1.0), storage_url)
+    """It stands still for longer than a lease, others take its trials, and each later write is refused."""
+    slow = replace(ORDEAL, scenario="freeze", epochs=15, epoch_s=0.1, lease_s=1.0)
+    aftermath = run(slow, storage_url)
     check(aftermath)
     assert aftermath.recovery_s
 
