@@ -110,7 +110,7 @@ class DatabaseLostError(LrsearchError):
 
 
 class StudyStoppedError(LrsearchError):
-    """Raised when a study ends before its budget: its trials keep failing, or somebody paused or stopped it."""
+    """Raised when a study ends before its budget: its trials keep failing, or it was paused or stopped."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

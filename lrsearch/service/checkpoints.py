@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from lrsearch.results import Claim, in_one_line
 from lrsearch.schedules import Hyperparameters
@@ -50,7 +51,8 @@ class Checkpoints:
         self, folder: Path, study_uuid: str, worker: str, run: RunSpec, notify: Callable[[str], None]
     ) -> None:
         self._folder, self._study_uuid, self._run, self._notify = folder, study_uuid, run, notify
-        self._prefix = re.sub(r"[^A-Za-z0-9.-]+", "_", worker)
+        # With a token: another worker may have, or have had, the same name.
+        self._prefix = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', worker)}-{uuid4().hex[:8]}"
         self._written = 0
         self._next_s = time.monotonic() + run.checkpoint_every_s
         self._told: set[str] = set()

@@ -195,9 +195,9 @@ class Search:
         running = {lane.key: trial for trial, lane in self._lanes.items()}
         for lane in map(self._lane, begun):
             if lane.key in self._trained:
-                repeats.append((lane, self._trained[lane.key]))
+                repeats.append((self._anew(lane), self._trained[lane.key]))
             elif lane.key in running:
-                self._repeats.setdefault(running[lane.key], []).append(lane)
+                self._repeats.setdefault(running[lane.key], []).append(self._anew(lane))
             elif (failure := self._start(lane)) is not None:
                 failed.append((lane, failure))
             else:
@@ -230,6 +230,10 @@ class Search:
             return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error), traceback=where)
         self._lanes[number] = lane
         return None
+
+    def _anew(self, lane: _Lane) -> _Lane:
+        """Return a lane without the epochs of its checkpoint, as those of another one take their place."""
+        return lane if lane.held.saved is None else self._lane(self._worker.begin_anew(lane.held))
 
     def _resumed(self, lane: _Lane, saved: SavedLane) -> _Lane:
         """Put a trial into a free lane as it was saved; return it as it begins anew if that is no use."""

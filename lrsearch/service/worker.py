@@ -124,6 +124,7 @@ class Worker:
             database.wait_for(study.spec.run.storage_patience_s)
         self._ledger = Ledger(self.slots, self._outage)
         self._held: dict[int, Claim] = {}  # by slot
+        self._interrupted = False
         self._unconfirmed: set[int] = set()  # slots of trials whose end is not written yet
         self._started = time.monotonic()
         self._ended_before = len(self.history.ended)
@@ -140,7 +141,7 @@ class Worker:
             if isinstance(error, DatabaseLostError):
                 return  # its leases run out by themselves
             self.release([claim for claim in self._held.values() if not self._ledger.holds(claim)])
-            while self._ledger.pending:
+            while self._ledger.pending and not self._interrupted:  # who wants to leave waits for nothing
                 time.sleep(WAIT_S)
                 self.write()
             self._outage.attempt(self.slots.settle, None)
@@ -169,6 +170,7 @@ class Worker:
         """
         run = self.plan.spec.run
         if stop_requested():
+            self._interrupted = True
             return StopReason.INTERRUPTED
         if self.state.name in {PAUSED, FAILING}:
             return StopReason.PAUSED if self.state.name == PAUSED else StopReason.FAILURES
@@ -355,7 +357,8 @@ class Worker:
 
     def begin_anew(self, trial: HeldTrial) -> HeldTrial:
         """Return a trial as it is without its checkpoint; if it was lost, its next epoch says so."""
-        forget_epochs(self.slots, [(trial.claim, 0)])
+        nothing: list[Claim] = []
+        self._outage.attempt(lambda: forget_epochs(self.slots, [(trial.claim, 0)]), nothing)
         self.history.restart(trial.number)
         return replace(trial, shown=replace(trial.shown, epoch=0, valid_loss=None), saved=None)
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -55,10 +56,25 @@ def write_checkpoint(path: Path, lanes: Mapping[Identity, SavedLane]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        cause = _os_error(error)
+        if cause is not None:
+            raise cause from None
         raise
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse a file that has changed since it was written, which PyTorch does not see.
+
+    Raises:
+        BadZipFile: if it has.
+    """
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"{damaged} is damaged")
 
 
 def read_checkpoint(path: Path) -> dict[Identity, SavedLane]:
@@ -68,6 +84,7 @@ def read_checkpoint(path: Path) -> dict[Identity, SavedLane]:
         CheckpointError: if there is no such file, or it is damaged, or none of ours.
     """
     try:
+        _check_sums(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         found = content["format"]
         lanes = dict(_lane(entry) for entry in content["lanes"]) if found == FORMAT else {}
@@ -78,6 +95,15 @@ def read_checkpoint(path: Path) -> dict[Identity, SavedLane]:
     if found != FORMAT:
         raise CheckpointError(f"{path} has format {found}, and this version reads {FORMAT}")
     return lanes
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """Return why writing failed: of a full disk PyTorch tells only in the context of its own error."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        error = error.__context__
+    return None
 
 
 def _lane(entry: Mapping[str, Any]) -> tuple[Identity, SavedLane]:

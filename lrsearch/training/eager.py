@@ -17,9 +17,10 @@ from lrsearch.tasks.task import Batch, Task
 from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.groups import parameter_groups, set_lr
+from lrsearch.training.model_state import model_state, restore_model, tensors_by_name
 from lrsearch.training.optimizers import build_optimizer
 from lrsearch.training.pulse import beat
-from lrsearch.training.saved_lane import MisfitError, SavedLane, copied, fill
+from lrsearch.training.saved_lane import MisfitError, SavedLane, copied
 from lrsearch.training.update import check_scalar, precision, update
 
 _TRAINER = "eager"
@@ -93,7 +94,7 @@ class EagerArray:
     def save(self, trial: int) -> SavedLane:
         """Return a copy of all that a trial's training goes on from."""
         lane = self._lanes[trial]
-        values = {"model": copied(_tensors(lane.model)), "optimizer": copied(lane.optimizer.state_dict())}
+        values = {"model": model_state(lane.model), "optimizer": copied(lane.optimizer.state_dict())}
         return SavedLane(_TRAINER, lane.epoch, lane.state, values)
 
     def resume(
@@ -114,9 +115,9 @@ class EagerArray:
         self.start(trial, hyperparameters, seed)
         lane = self._lanes[trial]
         try:
-            fill(_tensors(lane.model), saved.values["model"])
+            restore_model(lane.model, saved.values["model"])
             lane.optimizer.load_state_dict(saved.values["optimizer"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.drop([trial])
             raise MisfitError(in_one_line(error)) from error
         lane.epoch, lane.state = saved.epoch, saved.schedule
@@ -136,7 +137,10 @@ class EagerArray:
 
     def state_dict(self, trial: int) -> dict[str, Tensor]:
         """Return copies of the parameters and buffers of a trial's model by name."""
-        return {name: tensor.detach().clone() for name, tensor in _tensors(self._lanes[trial].model).items()}
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in tensors_by_name(self._lanes[trial].model).items()
+        }
 
     def _run_lane(self, lane: _Lane) -> EpochResult | LaneFailure:
         try:
@@ -160,11 +164,6 @@ class EagerArray:
         lane.epoch += 1
         seconds = time.perf_counter() - started
         return EpochResult(lane.trial, lane.epoch, train_loss, valid_loss, metrics, float(lrs[-1]), seconds)
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name, those included that a state_dict leaves out."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def train_epoch(

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lrsearch.results import Outcome, TrialResult
 from lrsearch.service.checkpoint_folder import checkpoint_folder
+from lrsearch.service.checkpoints import Checkpoints
 from lrsearch.service.optimize import load_onto_device, prepare
+from lrsearch.service.progress import EndedTrial
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study
 from lrsearch.service.tasks import find_task
@@ -20,7 +23,7 @@ from lrsearch.storage.checkpoints import named_checkpoints
 from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.slots import Slots
-from lrsearch.training.saved_lane import MisfitError
+from lrsearch.training.saved_lane import MisfitError, SavedLane
 from tests.service.arrays import FormulaArray
 from tests.service.test_outage import make_spec
 
@@ -190,6 +193,36 @@ def test_a_worker_that_lost_its_trial_cannot_change_its_checkpoint(database) -> 
     late._save()
     assert named_checkpoints(database, uuid) == before == {stolen.checkpoint}
     run.close()
+
+
+def test_a_trial_that_repeats_another_keeps_no_epochs_of_its_own(database) -> None:
+    """What it had learned beyond the other one's end is forgotten."""
+    spec = make_spec(trials=2, epochs=6)
+    study = open_study(database, spec)
+    stopped_after(database, spec, 4)
+    uuid, results = study.record.uuid, Slots(database, study.record.uuid)
+    search = Search(database, open_study(database, spec), FormulaArray(), 2)
+    lanes = [search._lane(held) for held in search._worker.begin(search._worker.claim(2))]
+    ended = EndedTrial(99, lanes[1].shown.hyperparameters, TrialResult(Outcome.PRUNED, 0.5, 2))
+    search._trained = {lanes[1].key: ended}
+    repeated = search._anew(lanes[1])
+    assert repeated.shown.epoch == 0
+    assert whole_curves(database, uuid) == [(0, epoch) for epoch in (1, 2, 3, 4)]
+    assert results.counts().leased == 2
+
+
+def test_a_worker_of_the_same_name_overwrites_nothing(tmp_path) -> None:
+    """Nor does it delete what another one, whose name begins alike, has just written."""
+    run = make_spec().run
+    folder = tmp_path / "checkpoints" / "study"
+    earlier, later, alike = (
+        Checkpoints(folder, "study", name, run, print) for name in ("gpu", "gpu", "gpu-1")
+    )
+    lane = SavedLane("formula", 1, None, {})
+    names = [each.write({(0, "digest"): lane}) for each in (earlier, later, alike)]
+    assert len(set(names)) == 3
+    later.sweep(set(), all_ended=False)
+    assert {path.name for path in folder.iterdir()} == {names[0], names[2]}
 
 
 PROGRAM = """

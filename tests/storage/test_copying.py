@@ -18,11 +18,12 @@ from lrsearch.storage.copying import COPIED_TABLES, back_up, copy_database, rest
 from lrsearch.storage.database import Database, check_database, open_database
 from lrsearch.storage.epochs import record_epochs
 from lrsearch.storage.optuna_tables import NewTrial
+from lrsearch.storage.process import this_process
 from lrsearch.storage.slot_rows import SlotCounts
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import create_study
 from lrsearch.storage.tables import SlotRow
-from lrsearch.storage.workers import register_worker
+from lrsearch.storage.workers import join_study
 
 DISTRIBUTIONS = {"lr": optuna.distributions.FloatDistribution(1e-3, 1.0, log=True)}
 
@@ -44,7 +45,7 @@ def slots(database: Database) -> Slots:
     slots.settle()
     change = sa.update(SlotRow).where(SlotRow.slot == claims[1].slot).values(checkpoint="array-1.pt")
     database.transaction(lambda connection: connection.execute(change))
-    register_worker(database, study.uuid, "worker", "host", 1, "cpu")
+    join_study(database, study.uuid, "worker", this_process(), "cpu")
     return slots
 
 

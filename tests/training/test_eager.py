@@ -401,7 +401,9 @@ def test_a_lane_that_raises_fails_alone(task, data):
     array.start(0, Hyperparameters(1e6))
     array.start(1, Hyperparameters(0.1))
     failure, success = array.run_epoch()
-    assert failure == LaneFailure(0, 1, "RuntimeError: too large")
+    assert isinstance(failure, LaneFailure)
+    assert (failure.trial, failure.epoch, failure.reason) == (0, 1, "RuntimeError: too large")
+    assert 'raise RuntimeError("too large' in failure.traceback
     assert isinstance(success, EpochResult)
     assert [result.trial for result in array.run_epoch()] == [1]
 

@@ -105,9 +105,9 @@ def test_a_saved_lane_does_not_change_with_its_array():
     array.start(0, point(0.1))
     array.run_epoch()
     saved = array.save(0)
-    before = {name: tensor.clone() for name, tensor in saved.values["model"].items()}
+    before = {name: tensor.clone() for name, tensor in saved.values["model"]["tensors"].items()}
     array.run_epoch()
-    assert all(torch.equal(before[name], tensor) for name, tensor in saved.values["model"].items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in saved.values["model"]["tensors"].items())
 
 
 def test_a_lane_of_another_trainer_is_refused():
@@ -180,3 +180,46 @@ def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypat
         write_checkpoint(path, {identity: SavedLane("eager", 2, None, {})})
     assert [each.name for each in tmp_path.iterdir()] == ["lane.pt"]
     assert read_checkpoint(path)[identity].epoch == 1
+
+
+def test_a_bit_that_has_changed_is_found(tmp_path):
+    """PyTorch loads such a file without a word, and training would go on with wrong weights."""
+    path = tmp_path / "lane.pt"
+    write_checkpoint(path, {Identity("s", 0, "d"): SavedLane("eager", 1, None, {"x": torch.zeros(1000)})})
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(400)) + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_checkpoint(path)
+
+
+class Counting(nn.Sequential):
+    """Keeps a count in a plain attribute, and something in its extra state, that its outputs follow."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        self.calls, self.extra = 0, torch.zeros(1)
+
+    def forward(self, inputs):
+        """Fade with the number of calls."""
+        if self.training:
+            self.calls += 1
+            self.extra = self.extra + 0.1
+        return super().forward(inputs) * (1 + self.calls / 100) + self.extra.item() / 100
+
+    def get_extra_state(self):
+        """Return what is no tensor of the model's."""
+        return {"extra": self.extra}
+
+    def set_extra_state(self, state):
+        """Take it back."""
+        self.extra = state["extra"]
+
+
+def test_what_a_model_counts_goes_on_too(tmp_path):
+    """Plain numbers of its modules, and their extra state."""
+    arrays = [eager(Blobs(Counting), epochs=EPOCHS) for _ in range(3)]
+    expected = whole(arrays[0], point(0.1))
+    torch.testing.assert_close(
+        broken(arrays[1], arrays[2], point(0.1), 3, tmp_path), expected, rtol=0, atol=0
+    )
