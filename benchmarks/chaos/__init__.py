@@ -2,16 +2,16 @@
 
 Run it with: python -m benchmarks.chaos --runs 10 --storage postgresql --workers 16
 
-The workers are real processes that run the service's own loop on one study, TPE with the percentile pruner;
+The workers are real processes that run the service's own loop on one study, TPE with the median pruner;
 only the training is made up: an epoch sleeps, and its loss is a function of the learning rate and the epoch.
-A worker that ends is replaced until the budget is spent. Its lease lasts 3 s instead of two minutes.
+They write a checkpoint every 0.3 s. Their leases last 3 s instead of two minutes.
 
-* kill: SIGKILL of a random worker every second.
+* kill: SIGKILL of a random worker every second. Another one is started in its place.
 * restart: PostgreSQL is stopped for 20 s and started again: in the middle of the study, and in every second
-  run
-  when no slot is free any more and workers begin to wait for each other.
+  run when no slot is free any more and workers begin to wait for each other.
 * cut: every second PostgreSQL ends the connections of all workers.
-* freeze: a quarter of the workers are stopped (SIGSTOP) for two leases, and go on (SIGCONT), again and again.
+* freeze: a quarter of the workers are stopped (SIGSTOP) for 1.2 to 2.5 leases, and go on (SIGCONT), again
+  and again.
 * clock: the wall clock of every third worker is an hour fast, that of another third an hour slow.
 
 Triggers in the database write down, within the same transaction, every change of a slot and every epoch that

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.chaos.crew import Crew
 from benchmarks.chaos.journal import begin_journal
-from benchmarks.chaos.scenarios import DOWN_S, SCENARIOS, Stage
+from benchmarks.chaos.scenarios import DOWN_S, SCENARIOS, Stage, wait_for_workers
 from benchmarks.chaos.violations import read_remains, unhurt, violations
 from benchmarks.chaos.worker import Task
 from benchmarks.postgresql import Server
@@ -86,7 +86,7 @@ def study_spec(ordeal: Ordeal) -> StudySpec:
         "epochs": ordeal.epochs,
         "seed": ordeal.seed,
         "sampler": "tpe",
-        "pruner": "percentile",
+        "pruner": "median",
     }
     return resolved(spec_from(content, "benchmark"))
 
@@ -121,6 +121,7 @@ def run(ordeal: Ordeal, url: str, server: Server | None = None) -> Aftermath:
                 ordeal.down_s,
                 ordeal.late,
             )
+            wait_for_workers(stage)
             SCENARIOS[ordeal.scenario](stage)
             crew.wait(LAST_S)
         finally:

@@ -1,5 +1,6 @@
 """What is done to the workers of a run."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from lrsearch.storage.address import parse_address
 
 DOWN_S = 20.0
 FROZEN_PART = 4  # one worker in so many is stopped at a time
+FROZEN_LEASES = (1.2, 2.5)  # so that it wakes up while others train its trials, or when they have ended
 CUT = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 FREE = "SELECT count(*) FROM lrsearch_slots WHERE state = 'free'"
+HOLDERS = "SELECT count(DISTINCT worker) FROM lrsearch_slots"
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,13 @@ def kill(stage: Stage) -> None:
 
 
 def freeze(stage: Stage) -> None:
-    """Stop some random workers for two leases, and let them go on, again and again."""
+    """Stop some random workers for one to two leases and a half, and let them go on, again and again."""
+    lengths = random.Random(stage.trials)
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
         stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
-        time.sleep(2 * stage.lease_s)
+        time.sleep(lengths.uniform(*FROZEN_LEASES) * stage.lease_s)
         stage.crew.thaw()
 
 
@@ -74,7 +78,8 @@ def restart(stage: Stage) -> None:
     """Stop the server once, for long, and start it again."""
     if stage.server is None:
         raise ValueError("restart needs a server, and SQLite has none")
-    _wait_for_free_slots(stage, 0 if stage.late else stage.trials // 2)
+    left = 0 if stage.late else stage.trials // 2
+    _wait_until(stage, FREE, lambda free: free <= left)
     stage.server.stop()
     time.sleep(stage.down_s)
     stage.server.start()
@@ -94,11 +99,15 @@ def calm(_stage: Stage) -> None:
     """Do nothing: that the clocks are wrong is enough."""
 
 
-def _wait_for_free_slots(stage: Stage, count: int) -> None:
-    """Wait until no more slots than so many are free."""
-    engine = _engine(stage)
-    with engine.connect() as connection:
-        while connection.exec_driver_sql(FREE).scalar_one() > count:
+def wait_for_workers(stage: Stage) -> None:
+    """Wait until as many workers have claimed a slot as there are to be, or the budget is spent."""
+    _wait_until(stage, HOLDERS, lambda holders: holders >= stage.workers)
+
+
+def _wait_until(stage: Stage, query: str, holds: Callable[[int], bool]) -> None:
+    """Wait until a condition holds for the number that a query asks for, or the budget is spent."""
+    with _engine(stage).connect() as connection:
+        while stage.goes_on and not holds(connection.exec_driver_sql(query).scalar_one()):
             time.sleep(0.05)
 
 

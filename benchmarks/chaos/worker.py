@@ -51,13 +51,14 @@ def work(task: Task) -> None:
         import time_machine  # only here, as it is not there without the packages for tests
 
         time_machine.travel(timedelta(seconds=task.clock_error_s)).start()
-    reason = _search(task)
+    reason = search(task)
     if reason is not StopReason.BUDGET:
         print(f"ended although the budget is not spent: {reason}", file=sys.stderr)
         sys.exit(BUDGET_NOT_SPENT)
 
 
-def _search(task: Task) -> StopReason | None:
+def search(task: Task) -> StopReason | None:
+    """Train trials of the study, and return why that ended."""
     with open_database(task.url) as database:
         record = find_study(database, task.study)
         run = {"checkpoint_every_s": task.checkpoint_every_s, "checkpoint_dir": str(task.folder / "saved")}
