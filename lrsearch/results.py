@@ -62,7 +62,7 @@ class LaneFailure:
     trial: int
     epoch: int
     reason: str
-    traceback: str | None = None
+    traceback: str | None = field(default=None, compare=False)
 
 
 def in_one_line(error: BaseException) -> str:

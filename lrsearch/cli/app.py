@@ -14,6 +14,7 @@ from lrsearch.cli import (
     database,
     doctor,
     export,
+    gc,
     optimize,
     range_test,
     report,
@@ -70,6 +71,7 @@ _MODULES = (
     data,
     database,
     doctor,
+    gc,
 )
 for module in _MODULES:
     module.register(app)

@@ -171,9 +171,9 @@ class Pool:
         return [record for record in records if record.name in named] if named else records
 
     def _waits(self) -> bool:
-        """Return whether a study has work that this worker may get: it is full now."""
+        """Return whether a study has work that this worker may get: it is full, and its workers may die."""
         mine = {record.uuid for record in self._studies()} - self._refused.keys()
-        return any(work.free and work.study_uuid in mine for work in open_work(self._database))
+        return any(work.study_uuid in mine for work in open_work(self._database))
 
     def _drain_wish(self, search: Search) -> Callable[[], bool]:
         """Return a function that says whether another study should be joined instead of this one."""

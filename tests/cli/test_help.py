@@ -61,7 +61,7 @@ def test_the_promised_commands_exist():
     searching = "optimize range-test worker"
     using = "confirm audit report plot export train dashboard"
     looking = "studies show best trials curves extend enqueue delete data tasks schedules db"
-    serving = "submit pause resume stop status worker-health doctor"
+    serving = "submit pause resume stop status worker-health doctor gc"
     assert set(ROOT.commands) == {
         *searching.split(),
         *using.split(),

@@ -36,7 +36,7 @@ def interrupted_after(path, events, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_search_that_is_interrupted_goes_on_to_its_budget(study_file, number):
-    """Exit code 130; the released trial keeps its point and starts again; never more trials than asked."""
+    """Exit code 130; the released trial goes on where it was; never more trials than asked."""
     path = study_file(trials=3, epochs=60)
     code, events, err = interrupted_after(path, 75, number)  # early in the second trial
     assert code == 130
@@ -53,7 +53,8 @@ def test_a_search_that_is_interrupted_goes_on_to_its_budget(study_file, number):
     again = succeed("optimize", path, "--log-format", "json").events
     after = trials()
     first = next(event for event in again if event["event"] == "epoch")
-    assert (first["trial"], first["epoch"]) == (running, 1)
+    assert first["trial"] == running
+    assert first["epoch"] >= before[running]["epochs"] > 1
     assert sorted(after) == list(range(3))
     assert {trial["state"] for trial in after.values()} == {"COMPLETE"}
     assert after[running]["params"] == before[running]["params"]

@@ -465,8 +465,8 @@ def test_two_workers_share_one_budget(study, script):
 
 
 def test_a_worker_needs_a_command(study):
-    """Tasks are trained by another one."""
-    assert "is run by: lrsearch optimize s.toml" in refused("worker", "--study", study())
+    """Without one it trains stored studies alone."""
+    assert "Store it: lrsearch submit s.toml" in refused("worker", "--study", study())
 
 
 @pytest.mark.parametrize(
