@@ -1,6 +1,6 @@
 """Runs studies while their workers die, freeze, lose the database or have a wrong clock; looks for damage.
 
-Run it with: python -m benchmarks.chaos --runs 10 --storage postgresql --workers 16
+Run it with: python -m benchmarks.chaos --runs 10 --markdown docs/chaos-benchmark.md
 
 The workers are real processes that run the service's own loop on one study, TPE with the median pruner;
 only the training is made up: an epoch sleeps, and its loss is a function of the learning rate and the epoch.

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for storage in options.storage:
             if scenario in NEEDS_A_SERVER and storage == "sqlite":
                 continue
-            for number in range(1, options.runs + 1):
+            for number in range(1, _runs(options, scenario) + 1):
                 aftermath = _run(options, scenario, storage, number)
                 rows.append(row(storage, number, aftermath))
                 found += len(aftermath.violations)
@@ -102,6 +102,10 @@ def _run(options: argparse.Namespace, scenario: str, storage: str, number: int) 
         return run(ordeal, url, server)
 
 
+def _runs(options: argparse.Namespace, scenario: str) -> int:
+    return options.runs if scenario == "kill" else max(2, options.runs // 5)
+
+
 @contextlib.contextmanager
 def _database(storage: str) -> Iterator[tuple[str, Server | None]]:
     if storage == "sqlite":
@@ -116,9 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos", description=(explanation or "").partition("\n")[0]
     )
-    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=["kill"])
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--storage", nargs="+", choices=STORAGES, default=list(STORAGES))
-    parser.add_argument("--runs", type=int, default=1, help="of each scenario on each storage")
+    parser.add_argument(
+        "--runs", type=int, default=10, help="of kill on each storage; of the others a fifth, at least two"
+    )
     parser.add_argument("--workers", type=int, help="processes, else 8 on SQLite and 16 on PostgreSQL")
     parser.add_argument("--trials", type=int, default=300, help="of each study")
     parser.add_argument("--kill-every-s", type=float, default=1.0, help="seconds between two blows")

@@ -36,7 +36,7 @@ class Contestant:
 
 
 OPTUNA = Contestant("Optuna", None)
-CONTESTANTS = (OPTUNA, Contestant("lrsearch", 1), Contestant("lrsearch, 16 lanes", 16))
+CONTESTANTS = (OPTUNA, Contestant("lrsearch, one trial at a time", 1), Contestant("lrsearch, 16 lanes", 16))
 
 
 class FreeArray:

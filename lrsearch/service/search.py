@@ -264,8 +264,9 @@ class Search:
         epochs = [result for result in results if isinstance(result, EpochResult)]
         diverged = {r.trial for r in epochs if r.diverged(self._array.untrained_loss)}
         self._record_epochs(epochs, diverged)
-        self._catch_up()
         candidates = self._candidates(epochs) - diverged
+        if candidates:  # else nothing is decided by what others did
+            self._catch_up()
         pruned = self._plan.pruner.decide(self._history.losses, candidates)
         endings = {r.trial: _failed(r) for r in results if isinstance(r, LaneFailure)}
         for result in epochs:

@@ -224,7 +224,7 @@ class Worker:
         none: list[Claim] = []
         if self.state.name != OPEN:
             return none
-        claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit), none)
+        claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit, self._held), none)
         self._held |= {claim.slot: claim for claim in claims}
         self.keeper.hold(self._held.values())
         return claims

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -74,7 +74,7 @@ class Slots:
         """Add free slots until there are ``total``; a budget never shrinks."""
         self.database.transaction(lambda connection: leases.grow(connection, self.study_uuid, total))
 
-    def claim(self, worker: str, limit: int) -> list[Claim]:
+    def claim(self, worker: str, limit: int, held: Collection[int] = ()) -> list[Claim]:
         """Lease up to ``limit`` slots: those of workers that have died, then the lowest free ones.
 
         The dead are looked for once a second, or where too few slots are free.
@@ -82,6 +82,7 @@ class Slots:
         Args:
             worker: name of the worker, for people.
             limit: how many slots to lease at most.
+            held: slots that it has already; they are not taken over, even if their leases have run out.
 
         Returns:
             The claims, by slot; each with the trial that an earlier holder began, if one did.
@@ -89,10 +90,10 @@ class Slots:
 
         def write(connection: sa.Connection) -> list[Claim]:
             looked = time.monotonic() - self._looked_for_dead_s >= LOOK_S
-            rows = self._take_over(connection, worker, limit) if looked else []
+            rows = self._take_over(connection, worker, limit, held) if looked else []
             rows += self._lease(connection, leases.free(), worker, limit - len(rows))
             if len(rows) < limit and not looked:
-                rows += self._take_over(connection, worker, limit - len(rows))
+                rows += self._take_over(connection, worker, limit - len(rows), held)
             return [claim_of(row) for row in sorted(rows, key=lambda row: row.slot)]
 
         return self.database.transaction(write)
@@ -301,11 +302,14 @@ class Slots:
     def _end_deadly_slots(self, now: float) -> sa.Executable:
         return leases.end_deadly_slots(sa.and_(*self._open, self._dead(now)), now, self.max_retries)
 
-    def _take_over(self, connection: sa.Connection, worker: str, limit: int) -> list[sa.Row[Any]]:
+    def _take_over(
+        self, connection: sa.Connection, worker: str, limit: int, held: Collection[int]
+    ) -> list[sa.Row[Any]]:
         now = self._now(connection)
         self._looked_for_dead_s = time.monotonic()
         self._owes_results |= connection.execute(self._end_deadly_slots(now)).rowcount > 0
-        return self._lease(connection, self._dead(now), worker, limit)
+        others = sa.and_(self._dead(now), SlotRow.slot.not_in(held))
+        return self._lease(connection, others, worker, limit)
 
     def _lease(
         self, connection: sa.Connection, available: sa.ColumnElement[bool], worker: str, limit: int

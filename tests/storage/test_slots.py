@@ -148,6 +148,14 @@ def test_the_slots_of_the_dead_are_taken_before_free_ones(slots: Slots) -> None:
     assert [claim.slot for claim in newcomer.claim("a", 3)] == [3]
 
 
+def test_a_worker_does_not_take_over_from_itself(slots: Slots) -> None:
+    """It trains on what it holds: its next write renews a lease that ran out, or finds it lost."""
+    (mine,) = slots.claim("a", 1)
+    expire(slots)
+    assert [claim.slot for claim in slots.claim("a", 4, held=[mine.slot])] == [1, 2, 3]
+    assert slots.renew([mine]) == [mine]
+
+
 def test_the_dead_are_looked_for_once_a_second_while_slots_are_free(slots: Slots) -> None:
     """A claim of a free slot costs no look for dead workers just after another one."""
     slots.claim("slow", 1)
