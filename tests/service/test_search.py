@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -16,10 +18,11 @@ from lrsearch.service.studies import enqueue, extend, open_study, resolved, stor
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
+from lrsearch.storage.process import ProcessIdentity, this_machine
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
-from lrsearch.storage.workers import list_workers
+from lrsearch.storage.workers import join_study, list_workers
 from tests.service.arrays import FormulaArray, bowl
 
 LONG_S = 120.0
@@ -51,6 +54,12 @@ def any_database(storage_url):
     """Return an open database of each backend."""
     with open_database(storage_url) as opened:
         yield opened
+
+
+PRINT_PROCESS = """
+from lrsearch.storage.process import this_process
+print(this_process().pid, this_process().started)
+"""
 
 
 def search(database, spec, array, lanes=1, lease_s=LONG_S):
@@ -572,3 +581,17 @@ def test_a_scan_takes_no_points_but_its_own(database, sampler):
         enqueue(database, "s", {"lr": 0.1})
     with pytest.raises(SpecError, match="first_trials must be false"):
         make_spec(trials=3, sampler=sampler, space=constant, first_trials=True)
+
+
+def test_a_waiting_worker_takes_over_at_once_from_one_that_died_here(any_database):
+    """It does not wait for the leases of a process of its own machine that has ended."""
+    spec = make_spec(trials=3)
+    study = open_study(any_database, spec)
+    ended = subprocess.run([sys.executable, "-c", PRINT_PROCESS], check=True, capture_output=True, text=True)
+    pid, started = ended.stdout.split()
+    process = ProcessIdentity(this_machine(), "host", int(pid), float(started))
+    join_study(any_database, study.record.uuid, "dead", process, "cpu")
+    Slots(any_database, study.record.uuid).claim("dead", 1)
+    begun = time.monotonic()
+    assert run(any_database, spec).ended_trials == 3
+    assert time.monotonic() - begun < 30
