@@ -224,9 +224,16 @@ class Worker:
         none: list[Claim] = []
         if self.state.name != OPEN:
             return none
-        claims = self._outage.attempt(lambda: self.slots.claim(self._name, limit, self._held), none)
+        claims = self._outage.attempt(lambda: self._claimed(limit), none)
         self._held |= {claim.slot: claim for claim in claims}
         self.keeper.hold(self._held.values())
+        return claims
+
+    def _claimed(self, limit: int) -> list[Claim]:
+        """Return claims; where there are none, those of workers of this machine that have died since."""
+        claims = self.slots.claim(self._name, limit, self._held)
+        if not claims and not self._held and free_the_dead(self.database, self.study.record.uuid):
+            claims = self.slots.claim(self._name, limit, self._held)
         return claims
 
     def let_go(self, claims: Iterable[Claim]) -> None:
