@@ -28,6 +28,7 @@ from lrsearch.training.devices import resolve_device
 POLL_S = 2.0
 SHORTEST_S = 1e-3
 OF_ONE_RUN = {"workers", "timeout_s"}
+PATIENCE_S = 300.0  # while no study is trained; then it is the study's
 LOOK_S = 5.0  # between two looks for other studies while one is trained
 WORK_ENDED = {StopReason.INTERRUPTED, StopReason.TIMEOUT}
 
@@ -72,6 +73,7 @@ class Pool:
 
     def __init__(self, database: Database, options: PoolOptions, notify: Callable[[str], None]) -> None:
         self._database, self._options, self._notify = database, options, notify
+        database.wait_for(PATIENCE_S)
         self.name = options.name or new_name()
         self._refused: dict[str, str] = {}  # why a study cannot be trained here, by its UUID
         self._looked_s = 0.0

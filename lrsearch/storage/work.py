@@ -35,7 +35,7 @@ class Work:
 
 
 def open_work(database: Database) -> list[Work]:
-    """Return the work that there is: the highest priority first, then where the fewest workers are."""
+    """Return the work that there is: first where trials may be begun, by priority, then by fewest workers."""
     free, leased = (sa.func.sum(sa.case((SlotRow.state == state, 1), else_=0)) for state in (FREE, LEASED))
     query = (
         sa.select(
@@ -62,4 +62,4 @@ def open_work(database: Database) -> list[Work]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda work: (-work.priority, not work.free, len(work.workers), work.study_uuid))
+    return sorted(found, key=lambda work: (not work.free, -work.priority, len(work.workers), work.study_uuid))

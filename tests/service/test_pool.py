@@ -15,7 +15,7 @@ from lrsearch.errors import (
     UnknownNameError,
     WorkerNameTakenError,
 )
-from lrsearch.results import Outcome
+from lrsearch.results import Outcome, TrialResult
 from lrsearch.service import pool as pool_module
 from lrsearch.service.pool import Pool, PoolOptions
 from lrsearch.service.progress import StopReason
@@ -109,6 +109,23 @@ def test_a_study_that_comes_later_with_a_higher_priority_is_preferred(database, 
     ]
     results = Slots(database, first).results()
     assert [result.result.outcome for result in results] == [Outcome.COMPLETE] * 30
+
+
+def test_trials_to_begin_go_before_those_that_others_hold(database, arrays) -> None:
+    """Also where the study whose trials are all held has the higher priority: it needs nobody more."""
+    held = submit(database, "held", priority=9, trials=1)
+    join_study(database, held, "other", OTHER, "cpu")
+    [claim] = Slots(database, held).claim("other", 1)
+    submit(database, "plain", trials=1)
+    pool = Pool(database, PoolOptions(), print)
+    left = []
+    for name, progress in pool.run():
+        if progress.stopped is not None:
+            left.append(name)
+        if left == ["plain"]:
+            Slots(database, held).finish([(claim, TrialResult(Outcome.FAIL, None, 0))])
+    assert left == ["plain", "held"]
+    assert len(arrays) == 2
 
 
 def test_no_more_workers_join_than_a_study_allows(database) -> None:
