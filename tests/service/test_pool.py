@@ -111,7 +111,7 @@ def test_a_study_that_comes_later_with_a_higher_priority_is_preferred(database, 
     assert [result.result.outcome for result in results] == [Outcome.COMPLETE] * 30
 
 
-def test_trials_to_begin_go_before_those_that_others_hold(database, arrays) -> None:
+def test_trials_to_begin_go_before_those_that_others_hold(database) -> None:
     """Also where the study whose trials are all held has the higher priority: it needs nobody more."""
     held = submit(database, "held", priority=9, trials=1)
     join_study(database, held, "other", OTHER, "cpu")
@@ -124,8 +124,8 @@ def test_trials_to_begin_go_before_those_that_others_hold(database, arrays) -> N
             left.append(name)
         if left == ["plain"]:
             Slots(database, held).finish([(claim, TrialResult(Outcome.FAIL, None, 0))])
-    assert left == ["plain", "held"]
-    assert len(arrays) == 2
+        assert left != ["held"]
+    assert left == ["plain"]
 
 
 def test_no_more_workers_join_than_a_study_allows(database) -> None:
