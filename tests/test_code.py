@@ -116,11 +116,11 @@ def test_modules_of_the_working_directory_are_found(folder):
 
 def test_a_failure_shows_the_users_frames_alone(folder):
     """Neither lrsearch nor importlib nor Python's library stand in the text; causes do."""
-    write(folder, "model.py", "import json\ndef size():\n    return json.loads('{')\n")
+    write(folder, "sizes.py", "import json\ndef size():\n    return json.loads('{')\n")
     write(
         folder,
         "task.py",
-        "import model\ntry:\n    width = model.size()\n"
+        "import sizes\ntry:\n    width = sizes.size()\n"
         "except ValueError as error:\n    raise KeyError('w') from error\n",
     )
     with pytest.raises(CodeError) as caught:
@@ -128,7 +128,7 @@ def test_a_failure_shows_the_users_frames_alone(folder):
     text = str(caught.value)
     assert text.startswith("task.py cannot be imported:\n")
     assert text.rstrip().endswith("KeyError: 'w'")
-    for part in (f'{folder}/task.py", line 5', f'{folder}/task.py", line 3', f'{folder}/model.py", line 3'):
+    for part in (f'{folder}/task.py", line 5', f'{folder}/task.py", line 3', f'{folder}/sizes.py", line 3'):
         assert part in text
     for foreign in ("lrsearch/code.py", "importlib", "json/"):
         assert foreign not in text
