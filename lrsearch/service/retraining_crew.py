@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lrsearch.retrainings import Run
 from lrsearch.service.cores import share_of_cores
 from lrsearch.service.other_worker import ctrl_c_held_back
+from lrsearch.service.workforce import on_device_of
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database, open_database
 from lrsearch.storage.retrainings import key_of, record_retrainings
@@ -72,9 +73,10 @@ class Crew:
     def __enter__(self) -> Self:
         spawn = multiprocessing.get_context("spawn")
         try:
-            for share in self._shares:
+            for number, share in enumerate(self._shares, start=1):  # this process is the first
                 mine, theirs = spawn.Pipe()
-                process = spawn.Process(target=work, args=(theirs, self._errand, list(share)))
+                errand = replace(self._errand, spec=on_device_of(self._errand.spec, number))
+                process = spawn.Process(target=work, args=(theirs, errand, list(share)))
                 with theirs, ctrl_c_held_back():
                     process.start()
                 self._processes.append(process)

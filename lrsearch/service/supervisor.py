@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from socket import gethostname
@@ -18,6 +19,7 @@ from lrsearch.service.joint_progress import JointProgress
 from lrsearch.service.local_worker import Errand
 from lrsearch.service.other_worker import OtherWorker
 from lrsearch.service.progress import Progress
+from lrsearch.service.workforce import on_device_of
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
 from lrsearch.storage.expiry import expire_leases, release_slots
@@ -65,7 +67,8 @@ class Supervisor:
     def __enter__(self) -> Self:
         try:
             for number in range(1, self.workers):
-                self._others.append(OtherWorker(number, self._errand))
+                own = replace(self._errand, spec=on_device_of(self._errand.spec, number))
+                self._others.append(OtherWorker(number, own))
         except BaseException:
             self.end()
             raise

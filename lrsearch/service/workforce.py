@@ -20,7 +20,7 @@ def number_of_workers(database: Database, spec: StudySpec) -> int:
     Args:
         database: where it is stored, if it is.
         spec: as read, or resolved. Where it leaves the number open, a CPU has one worker for each core, but
-            none for fewer than ``TRIALS_PER_WORKER`` of the trials that are left; another device has one.
+            none for fewer than ``TRIALS_PER_WORKER`` of the trials that are left; otherwise each GPU has one.
             There are never more than these trials.
 
     Raises:
@@ -39,8 +39,22 @@ def workers_for(spec: StudySpec, trials: int) -> int:
     if spec.run.workers != "auto":
         return max(1, min(spec.run.workers, trials))
     if not _trains_on_cpu(spec.run.device):
-        return 1
+        return max(1, min(_gpus(spec.run.device), trials))
     return max(1, min(usable_cores(), trials // TRIALS_PER_WORKER))
+
+
+def on_device_of(spec: StudySpec, number: int) -> StudySpec:
+    """Return a specification as one of several workers of this machine trains it: each on a GPU of its own.
+
+    Args:
+        spec: as read, or resolved.
+        number: index of the worker, from 0.
+    """
+    gpus = 1 if _trains_on_cpu(spec.run.device) else _gpus(spec.run.device)
+    if gpus == 1:
+        return spec
+    run = spec.run.model_copy(update={"device": f"cuda:{number % gpus}"})
+    return spec.model_copy(update={"run": run})
 
 
 def trials_left(database: Database, spec: StudySpec) -> int:
@@ -58,6 +72,13 @@ def _trains_on_cpu(device: str) -> bool:
     from lrsearch.training.devices import resolve_device  # here, because it takes a second to import torch
 
     return resolve_device(device).type == "cpu"
+
+
+def _gpus(device: str) -> int:
+    """Return how many GPUs the workers of a study share; one where it names one, and on other devices."""
+    import torch  # here, because it takes a second
+
+    return max(1, torch.cuda.device_count()) if device in {"auto", "cuda"} else 1
 
 
 def _may_have_accelerator() -> bool:

@@ -9,7 +9,7 @@ from lrsearch.errors import SpecError
 from lrsearch.service import workforce
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.studies import open_study, resolved
-from lrsearch.service.workforce import number_of_workers
+from lrsearch.service.workforce import number_of_workers, on_device_of
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.tasks.catalogue import load_task
@@ -78,3 +78,17 @@ def test_a_number_of_workers_that_cannot_be_is_refused(workers):
     """With what it can be."""
     with pytest.raises(SpecError, match=r"run.workers must be a whole number from 1 to 1024, or auto"):
         make_spec(workers=workers)
+
+
+def test_each_gpu_has_a_worker_of_its_own(database, monkeypatch):
+    """As long as the study names none: then that one serves all."""
+    monkeypatch.setattr("lrsearch.training.devices.resolve_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert number_of_workers(database, make_spec(trials=100, device="cuda")) == 4
+    assert number_of_workers(database, make_spec(trials=3, device="cuda")) == 3
+    assert number_of_workers(database, make_spec(trials=100, device="cuda:1")) == 1
+    shared = make_spec(device="cuda", workers=8)
+    devices = [on_device_of(shared, number).run.device for number in range(6)]
+    assert devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0", "cuda:1"]
+    assert on_device_of(make_spec(device="cuda:1"), 3).run.device == "cuda:1"
+    assert on_device_of(make_spec(), 3).run.device == "cpu"
