@@ -46,6 +46,7 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._keep, name="lrsearch-leases", daemon=True)
         self._trains = False
         self._last_step = (beats(), time.monotonic())
+        self._given_up_after: int | None = None  # steps that had finished when it last gave its trials up
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,6 +67,7 @@ class LeaseKeeper:
     def training(self) -> Iterator[None]:
         """Say that steps are to follow one another while the context lasts."""
         self._last_step = (beats(), time.monotonic())
+        self._given_up_after = None
         self._trains = True
         try:
             yield
@@ -79,7 +81,7 @@ class LeaseKeeper:
         while not self._ended.wait(look_s):
             if self._stalls():
                 self._give_up()
-            if time.monotonic() >= next_renewal:
+            elif time.monotonic() >= next_renewal and not self._hangs:
                 next_renewal = time.monotonic() + renewal_s
                 with suppress(Exception):  # the loop's own next write meets the error and reports it
                     self._renew()
@@ -91,6 +93,11 @@ class LeaseKeeper:
         see_worker(self._slots.database, self._worker)
         free_the_dead(self._slots.database, self._slots.study_uuid)
 
+    @property
+    def _hangs(self) -> bool:
+        """Whether its trials were given up and no step has finished since: to renew would take them back."""
+        return self._trains and self._given_up_after == beats()
+
     def _stalls(self) -> bool:
         steps, since = self._last_step
         if not self._trains or beats() != steps:
@@ -100,6 +107,7 @@ class LeaseKeeper:
 
     def _give_up(self) -> None:
         self._last_step = (beats(), time.monotonic())
+        self._given_up_after = beats()
         with suppress(DatabaseLostError), without_waiting():  # else its leases run out by themselves
             expire_leases(self._slots.database, self._slots.study_uuid, self._worker)
         if not self._exits:

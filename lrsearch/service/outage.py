@@ -60,6 +60,10 @@ class Outage:
         self._since, self._delay_s = None, FIRST_DELAY_S
         return answer
 
+    def try_now(self) -> None:
+        """Let the next call be made, however short ago the last one was."""
+        self._next_try = 0.0
+
     def take_notes(self) -> tuple[str, ...]:
         """Return what a user should know of it, and has not been told yet."""
         notes, self._notes = tuple(self._notes), []

@@ -107,7 +107,7 @@ class Pool:
                         return
                     if progress.stopped is StopReason.NO_GAIN:  # for good: joined again, it would begin anew
                         self._refused[search.study.record.uuid] = StopReason.NO_GAIN.value
-                    del search
+                    del search, work
                     gc.collect()  # the next study's data and models need the memory
                 elif self._options.forever or self._waits():
                     time.sleep(POLL_S)
@@ -183,7 +183,8 @@ class Pool:
         self._looked_s, self._better = time.monotonic(), False
 
         def drain_requested() -> bool:
-            if not self._better and time.monotonic() - self._looked_s >= LOOK_S:
+            due = time.monotonic() - self._looked_s >= LOOK_S
+            if not self._better and due and search.is_in_touch:
                 self._looked_s = time.monotonic()
                 with suppress(DatabaseLostError), without_waiting():  # training goes on during an outage
                     self._better = self._has_better(uuid)

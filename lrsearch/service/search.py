@@ -84,6 +84,7 @@ class Search:
         )
         self._array, self._lane_count = array, lanes
         self._trained: dict[_Key, EndedTrial] = {}
+        self._known_history = self._history
         self._remember(self._history.ended)
         self._check_same_task()
         self._lanes: dict[int, _Lane] = {}  # by trial
@@ -175,7 +176,16 @@ class Search:
 
     def _catch_up(self) -> None:
         self._give_up_lost(self._worker.write())
+        if self._history is not self._known_history:  # trials that had ended here are others' now
+            self._known_history = self._history
+            self._trained.clear()
+            self._remember(self._history.ended)
         self._remember(self._worker.catch_up(running=self._lanes))
+
+    @property
+    def is_in_touch(self) -> bool:
+        """Whether the database has answered last, and knows all that this worker has learned."""
+        return self._worker.is_in_touch
 
     def _remember(self, ended: Iterable[EndedTrial]) -> None:
         for trial in ended:
@@ -248,6 +258,8 @@ class Search:
 
     def _save(self) -> None:
         """Write a checkpoint of the lanes, from which others go on if this worker cannot."""
+        if not self._worker.is_in_touch:  # a trial goes on only from epochs that are stored
+            return
         advanced = [lane for lane in self._lanes.values() if lane.shown.epoch > 0]
         self._worker.save([(lane.held, self._array.save(lane.shown.number)) for lane in advanced])
 

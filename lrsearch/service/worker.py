@@ -125,6 +125,7 @@ class Worker:
         self._ledger = Ledger(self.slots, self._outage)
         self._held: dict[int, Claim] = {}  # by slot
         self._interrupted = False
+        self._history_is_wrong = False
         self._unconfirmed: set[int] = set()  # slots of trials whose end is not written yet
         self._started = time.monotonic()
         self._ended_before = len(self.history.ended)
@@ -140,6 +141,7 @@ class Worker:
         try:
             if isinstance(error, DatabaseLostError):
                 return  # its leases run out by themselves
+            self._outage.try_now()
             self.release([claim for claim in self._held.values() if not self._ledger.holds(claim)])
             while self._ledger.pending and not self._interrupted:  # who wants to leave waits for nothing
                 time.sleep(WAIT_S)
@@ -251,7 +253,8 @@ class Worker:
 
     def settle(self) -> None:
         """Tell Optuna results that it may not know: those of workers that have died."""
-        self._outage.attempt(self.slots.settle_what_is_due, None)
+        if self.slots.settling_is_due:
+            self._outage.attempt(self.slots.settle, None)
 
     def write(self) -> set[int]:
         """Write what the database does not know yet, if it answers; return the slots that were lost.
@@ -262,11 +265,25 @@ class Worker:
         written = self._ledger.write()
         self.let_go((*written.closed, *written.lost))
         lost = {claim.slot for claim in written.lost}
-        if lost & self._unconfirmed:  # others go on with trials that had ended here
-            self.history = self._outage.attempt(lambda: History(self.slots, self.plan), self.history)
+        self._history_is_wrong |= bool(
+            lost & self._unconfirmed
+        )  # others go on with trials that had ended here
+        if self._history_is_wrong:
+            history = self._outage.attempt(self._whole_history, None)
+            self._history_is_wrong = history is None
+            self.history = history or self.history
         if not self._ledger.pending:
             self._unconfirmed.clear()
         return lost
+
+    def _whole_history(self) -> History:
+        self.slots.look_at_all()
+        return History(self.slots, self.plan)
+
+    @property
+    def is_in_touch(self) -> bool:
+        """Whether the database has answered last, and knows all that this worker has learned."""
+        return not self._outage.lasts and not self._ledger.pending
 
     # Trials
 
@@ -275,6 +292,8 @@ class Worker:
 
         The points of new trials are proposed together. Claims that were lost meanwhile have no trial.
         """
+        if not claims:
+            return []  # without a question, nothing says that the database is back
         held = self._outage.attempt(lambda: self._begun(claims), None)
         if held is None:  # they are claimed anew: the database may or may not have their trials
             self.release(claims)
@@ -300,7 +319,9 @@ class Worker:
         return self.write()
 
     def curve(self, trial: int) -> list[EpochResult] | None:
-        """Return all epochs of a trial; None while the database does not answer."""
+        """Return all epochs of a trial; None while the database does not answer, or know all of them."""
+        if self._ledger.pending:
+            return None
         uuid = self.study.record.uuid
         return self._outage.attempt(lambda: curves(self.database, uuid, trial), None)
 
@@ -378,7 +399,7 @@ class Worker:
 
     def save(self, lanes: Sequence[tuple[HeldTrial, "SavedLane"]]) -> None:
         """Write a checkpoint of trials that it holds, from which whoever trains them next goes on."""
-        if not lanes or self._ledger.pending:  # a trial goes on only from epochs that are stored
+        if not lanes:
             return
         name = self.checkpoints.write({(held.number, held.digest): saved for held, saved in lanes})
         if name is not None:

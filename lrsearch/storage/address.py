@@ -90,6 +90,7 @@ def engine_options(address: StorageAddress) -> dict[str, Any]:
             "keepalives_idle": 20,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,  # no keepalives are sent while an answer is waited for
         }
         given = make_url(address.url).query
         options["connect_args"] = {name: value for name, value in wanted.items() if name not in given}

@@ -4,6 +4,7 @@ import threading
 
 # Half of a lease without a word, and one cannot know any more that other workers could renew theirs.
 LONGEST_GAP_LEASES = 0.5
+LATE_S = 1.0
 
 
 class Contact:
@@ -30,6 +31,8 @@ class Contact:
         """
         with self._lock:
             gap = now - self._last
+            if -LATE_S <= gap < 0:  # an answer to another thread has come first
+                return
             if self._since is None or not 0 <= gap <= LONGEST_GAP_LEASES * self._lease_s:
                 self._since = now
             self._last = now

@@ -16,6 +16,8 @@ from lrsearch.storage.slots import Slots
 from lrsearch.storage.tables import EpochValueRow
 from lrsearch.storage.upsert import upsert
 
+LONGEST_LIST = 10_000  # numbers in a statement; PostgreSQL takes 65,535
+
 # The values that every epoch has; all others are the task's metrics.
 COMMON_VALUES = ("train_loss", "valid_loss", "lr", "seconds")
 
@@ -43,7 +45,9 @@ def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float
     known = slots.database.knows_optunas_tables
 
     def write(connection: sa.Connection) -> list[Claim]:
-        held = slots.renew_within(connection, [claim for claim, _, _ in epochs])
+        # Each claim once: an outage may have left many epochs, and a statement takes so many parameters.
+        claims = {(claim.slot, claim.attempt): claim for claim, _, _ in epochs}
+        held = slots.renew_within(connection, list(claims.values()))
         kept = [entry for entry in epochs if (entry[0].slot, entry[0].attempt) in held]
         for claim, epoch, _ in kept:
             _check_trial(claim, epoch, held[claim.slot, claim.attempt])
@@ -51,7 +55,7 @@ def record_epochs(slots: Slots, epochs: Sequence[tuple[Claim, EpochResult, float
             _report(connection, slots, [(epoch, reported) for _, epoch, reported in kept])
         rows = [row for _, epoch, _ in kept for row in _rows(slots.study_uuid, epoch)]
         upsert(connection, EpochValueRow, rows, key=("study_uuid", "trial", "epoch", "name"))
-        return [claim for claim, _, _ in epochs if (claim.slot, claim.attempt) not in held]
+        return [claim for key, claim in claims.items() if key not in held]
 
     lost = slots.database.transaction(write) if epochs else []
     if not known:
@@ -95,10 +99,15 @@ def valid_losses(
         .where(EpochValueRow.study_uuid == study_uuid, EpochValueRow.name == "valid_loss")
         .order_by(EpochValueRow.trial, EpochValueRow.epoch)
     )
-    if trials is not None:
-        query = query.where(EpochValueRow.trial.in_(trials))
+    numbers = sorted(trials or ())
+    parts = [numbers[first : first + LONGEST_LIST] for first in range(0, len(numbers), LONGEST_LIST)]
+    queries = [query] if trials is None else [query.where(EpochValueRow.trial.in_(part)) for part in parts]
+
+    def read(connection: sa.Connection) -> list[tuple[int, int, float | None]]:
+        return [(*row,) for each in queries for row in connection.execute(each)]
+
     losses: dict[int, dict[int, float]] = defaultdict(dict)
-    for trial, epoch, value in database.read(lambda connection: connection.execute(query).all()):
+    for trial, epoch, value in database.read(read):
         losses[trial][epoch] = _from_stored(value)
     return dict(losses)
 
@@ -147,7 +156,7 @@ def _check_trial(claim: Claim, epoch: EpochResult, bound: int | None) -> None:
 
 
 def _report(connection: sa.Connection, slots: Slots, epochs: Sequence[tuple[EpochResult, float]]) -> None:
-    ids = slots.trial_ids.of(connection, [epoch.trial for epoch, _ in epochs])
+    ids = slots.trial_ids.of(connection, list({epoch.trial for epoch, _ in epochs}))
     missing = [epoch.trial for epoch, _ in epochs if epoch.trial not in ids]
     if missing:
         raise UnknownNameError("trial", str(missing[0]), map(str, ids))

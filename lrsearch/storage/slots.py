@@ -190,7 +190,6 @@ class Slots:
 
         Any worker may do so at any time, and several at once.
         """
-        self._owes_results = False
         if self.database.knows_optunas_tables:
             self.database.transaction(self._settle)
         else:
@@ -201,12 +200,16 @@ class Slots:
         if time.monotonic() - self._looked_for_unheld_s >= self.lease_s:
             self._end_unheld_trials()
             self._looked_for_unheld_s = time.monotonic()
-        self._settled_s = time.monotonic()
+        self._settled_s, self._owes_results = time.monotonic(), False
 
-    def settle_what_is_due(self) -> None:
-        """Settle if this worker knows of a result that Optuna lacks, else once in the time of a lease."""
-        if self._owes_results or time.monotonic() - self._settled_s >= self.lease_s:
-            self.settle()
+    @property
+    def settling_is_due(self) -> bool:
+        """Whether this worker knows of a result that Optuna lacks, or has not settled for a lease's time."""
+        return self._owes_results or time.monotonic() - self._settled_s >= self.lease_s
+
+    def look_at_all(self) -> None:
+        """Let ``begun`` return all trials once more, those that were done for good too."""
+        self._first_open = 0
 
     def enqueue(self, point: Mapping[str, Any]) -> int | None:
         """Prescribe parameters to the lowest free slot that has none and no trial.

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from lrsearch.errors import DatabaseLostError
-from lrsearch.results import Outcome
+from lrsearch.results import EpochResult, Outcome
 from lrsearch.service.outage import Outage
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
@@ -201,3 +201,71 @@ def test_a_worker_stops_when_the_outage_outlasts_its_patience(database) -> None:
     with pytest.raises(DatabaseLostError, match="storage_patience_s"):
         list(search.run())
     assert time.monotonic() - begun < 20
+
+
+def test_an_outage_ends_only_by_an_answer(database) -> None:
+    """What needs no answer does not count as one: the patience goes on running."""
+    switch, study = Switch(database), open_study(database, make_spec())
+    worker = Search(database, study, FormulaArray(), 1)._worker
+    worker.settle()
+    switch.off = True
+    assert worker._outage.attempt(worker.slots.counts, None) is None
+    worker._outage._next_try = 0.0
+    assert worker.begin([]) == []
+    worker.settle()
+    worker.write()
+    assert worker._outage.lasts
+    assert not worker.is_in_touch
+
+
+def test_many_epochs_are_written_after_an_outage(database) -> None:
+    """However many a trial has had: its claim stands once in a statement of limited length."""
+    study = open_study(database, make_spec(trials=1))
+    worker = Search(database, study, FormulaArray(), 1)._worker
+    [held] = worker.begin(worker.claim(1))
+    executed = []
+    sa.event.listen(
+        database.optuna_storage.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, parameters, *_: executed.append((statement, parameters)),
+    )
+    epochs = [EpochResult(held.number, epoch, 1.0, 0.5, {}, 0.1, 0.01) for epoch in range(1, 3001)]
+    assert worker.record([(held, epoch, 0.5) for epoch in epochs]) == set()
+    assert len(curves(database, study.record.uuid)) == 3000
+    renewals = [p for statement, p in executed if statement.startswith("UPDATE lrsearch_slots")]
+    assert 0 < max(len(parameters) for parameters in renewals) < 50
+
+
+def test_a_lost_result_costs_no_other_one(database) -> None:
+    """The history is read anew in whole: the trials that had ended before are all there."""
+    switch, spec = Switch(database), make_spec(trials=4)
+    study = open_study(database, spec)
+    uuid = study.record.uuid
+    array = FormulaArray()
+    search = Search(database, study, array, 1)
+    run = search.run()
+    next(progress for progress in run if progress.ended_trials == 3)
+    array.after_epoch = lambda _array: setattr(switch, "off", True)
+    next(progress for progress in run if progress.ended_trials == 4)
+    array.after_epoch, switch.off = None, False
+    change = "UPDATE lrsearch_slots SET lease_until = 0 WHERE state = 'leased'"
+    database.transaction(lambda connection: connection.exec_driver_sql(change))
+    assert len(Slots(database, uuid).claim("thief", 1)) == 1
+    progress = next(progress for progress in run if progress.ended_trials != 4)
+    assert progress.ended_trials == 3
+    assert len(search._trained) == 3
+    run.close()
+
+
+def test_a_repeat_waits_until_the_curve_that_it_copies_is_stored(database) -> None:
+    """Else it would end COMPLETE with epochs missing."""
+    switch, study = Switch(database), open_study(database, make_spec())
+    search = Search(database, study, FormulaArray(), 1)
+    run = search.run()
+    next(progress for progress in run if progress.running and progress.running[0].epoch == 2)
+    switch.off = True
+    next(run)
+    switch.off = False
+    assert search._worker._ledger.pending
+    assert search._worker.curve(0) is None
+    run.close()

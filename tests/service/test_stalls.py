@@ -85,3 +85,14 @@ def test_a_process_whose_training_hangs_ends(created_sqlite_url: str) -> None:
     with open_database(created_sqlite_url) as database:
         slots = Slots(database, find_study(database, "s").uuid)
         assert [claim.slot for claim in slots.claim("next", 2)] == [0, 1]
+
+
+def test_what_was_given_up_is_not_taken_back(database: Database) -> None:
+    """Renewals that fall due while the training still hangs leave its trials to others."""
+    slots = Slots(database, create_study(database, "s", {}, trials=1).uuid, lease_s=0.6)
+    [claim] = slots.claim("w", 1)
+    with LeaseKeeper(slots, "w", stall_timeout_s=0.2, exits=False) as keeper, keeper.training():
+        keeper.hold([claim])
+        time.sleep(1.2)
+        [again] = Slots(database, slots.study_uuid).claim("other", 1)
+    assert again.attempt == claim.attempt + 1

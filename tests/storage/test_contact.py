@@ -82,3 +82,8 @@ def test_one_who_has_been_there_for_a_lease_takes_it(database: Database) -> None
 def _move_the_leases(database: Database, seconds: float) -> None:
     change = f"UPDATE lrsearch_slots SET lease_until = lease_until + {seconds}"
     database.transaction(lambda connection: connection.exec_driver_sql(change))
+
+
+def test_answers_that_cross_each_other_are_no_gap() -> None:
+    """Two threads ask: one that is heard a little late takes nothing back."""
+    assert in_touch(0, 40, 39.9, 80, 79.5, 100, 99.999)
