@@ -140,7 +140,7 @@ class Checkpoints:
             self._folder.rmdir()  # which an empty one alone allows
 
     def _has_room(self, lanes: "Iterable[SavedLane]") -> bool:
-        taken = sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+        taken = sum(map(_file_bytes, self._folder.glob(f"*{SUFFIX}")))
         needed = sum(_size_bytes(lane.values) for lane in lanes)
         if taken + needed <= self._run.checkpoint_max_gb * BYTES_PER_GB:
             return True
@@ -158,6 +158,13 @@ class Checkpoints:
             self._notify(text)
         else:
             _log.info(text)
+
+
+def _file_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another worker has swept it
+        return 0
 
 
 def _size_bytes(value: object) -> int:

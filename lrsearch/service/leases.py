@@ -19,6 +19,7 @@ from lrsearch.storage.workers import free_the_dead, see_worker
 from lrsearch.training.pulse import beats
 
 RENEWALS_PER_LEASE = 3
+RETRY_S = 5.0
 LOOKS_PER_STALL = 4
 EXIT_STALLED = 70  # "internal software error", as in sysexits.h
 SHOW_CURSOR = "\x1b[?25h"  # a progress display that is cut off has hidden it
@@ -78,13 +79,22 @@ class LeaseKeeper:
         renewal_s = self._slots.lease_s / RENEWALS_PER_LEASE
         look_s = min(renewal_s, self._stall_timeout_s / LOOKS_PER_STALL)
         next_renewal = time.monotonic() + renewal_s
-        while not self._ended.wait(look_s):
+        while not self._ended.wait(min(look_s, max(0.0, next_renewal - time.monotonic()))):
             if self._stalls():
                 self._give_up()
-            elif time.monotonic() >= next_renewal and not self._hangs:
-                next_renewal = time.monotonic() + renewal_s
-                with suppress(Exception):  # the loop's own next write meets the error and reports it
-                    self._renew()
+            if time.monotonic() < next_renewal:
+                continue
+            answered = self._hangs or self._renewed()
+            next_renewal = time.monotonic() + (renewal_s if answered else min(renewal_s, RETRY_S))
+
+    def _renewed(self) -> bool:
+        """Renew the leases; return whether the database has answered."""
+        try:
+            with without_waiting():  # to leave must not take as long as a database is waited for
+                self._renew()
+        except Exception:  # the loop's own next write meets the error and reports it
+            return False
+        return True
 
     def _renew(self) -> None:
         with self._lock:

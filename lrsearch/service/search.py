@@ -91,6 +91,8 @@ class Search:
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
         self._asks_ahead = not array.device.startswith("cpu") if asks_ahead is None else asks_ahead
         self._asked: list[HeldTrial] = []  # ahead: for lanes that become free
+        self._array_trains = False  # in its thread
+        self._lost_meanwhile: set[int] = set()  # slots
         self._drains = False  # no more trials begin
 
     def run(
@@ -233,10 +235,11 @@ class Search:
         """Put a trial into a free lane; return how it ended if that failed."""
         number, hyperparameters = lane.shown.number, lane.shown.hyperparameters
         try:
-            if lane.held.saved is not None:
-                lane = self._resumed(lane, lane.held.saved)
-            if lane.shown.epoch == 0:
-                self._array.start(number, hyperparameters)
+            with self._worker.keeper.training():
+                if lane.held.saved is not None:
+                    lane = self._resumed(lane, lane.held.saved)
+                if lane.shown.epoch == 0:
+                    self._array.start(number, hyperparameters)
         except Exception as error:  # whatever a user's model raises fails its trial, not the study
             where = trimmed_traceback(error)
             return TrialResult(Outcome.FAIL, None, 0, reason=in_one_line(error), traceback=where)
@@ -261,7 +264,8 @@ class Search:
         if not self._worker.is_in_touch:  # a trial goes on only from epochs that are stored
             return
         advanced = [lane for lane in self._lanes.values() if lane.shown.epoch > 0]
-        self._worker.save([(lane.held, self._array.save(lane.shown.number)) for lane in advanced])
+        with self._worker.keeper.training():  # a file system may hang, too
+            self._worker.save([(lane.held, self._array.save(lane.shown.number)) for lane in advanced])
 
     def _key(self, hyperparameters: Hyperparameters) -> _Key:
         schedule = Schedule(hyperparameters, self._plan.epochs, self._array.steps_per_epoch)
@@ -272,12 +276,12 @@ class Search:
 
     def _train(self, thread: Executor) -> list[EndedTrial]:
         """Train all lanes for an epoch, record it, decide for all together, and return the ended trials."""
-        results = self._run_epoch(thread)
+        results = [result for result in self._run_epoch(thread) if result.trial in self._lanes]
         epochs = [result for result in results if isinstance(result, EpochResult)]
         diverged = {r.trial for r in epochs if r.diverged(self._array.untrained_loss)}
         self._record_epochs(epochs, diverged)
         candidates = self._candidates(epochs) - diverged
-        if candidates:  # else nothing is decided by what others did
+        if candidates or self._worker.is_behind:  # else nothing is decided by what others did
             self._catch_up()
         pruned = self._plan.pruner.decide(self._history.losses, candidates)
         endings = {r.trial: _failed(r) for r in results if isinstance(r, LaneFailure)}
@@ -292,6 +296,7 @@ class Search:
         if not self._asks_ahead:
             with self._worker.keeper.training():
                 return self._array.run_epoch()
+        self._array_trains = True
         epoch = thread.submit(self._array.run_epoch)
         ending = sum(lane.shown.epoch + 1 >= self._plan.epochs for lane in self._lanes.values())
         free = self._lane_count - len(self._lanes)
@@ -300,6 +305,9 @@ class Search:
         finally:
             with self._worker.keeper.training():
                 wait([epoch])
+            self._array_trains = False
+            self._give_up_lost(self._lost_meanwhile)
+            self._lost_meanwhile = set()
         return epoch.result()
 
     def _record_epochs(self, results: list[EpochResult], diverged: set[int]) -> None:
@@ -315,7 +323,10 @@ class Search:
         self._give_up_lost(self._worker.record(reports))
 
     def _give_up_lost(self, slots: set[int]) -> None:
-        """Drop the trials in slots that another worker has by now."""
+        """Drop the trials in slots that another worker has by now; while the array trains, afterwards."""
+        if self._array_trains:
+            self._lost_meanwhile |= slots
+            return
         for trial in [number for number, lane in self._lanes.items() if lane.held.claim.slot in slots]:
             self._give_up(trial)
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from socket import gethostname
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +22,7 @@ from lrsearch.service.workforce import on_device_of
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
 from lrsearch.storage.expiry import expire_leases, release_slots
+from lrsearch.storage.process import this_machine
 from lrsearch.storage.workers import list_workers
 
 if TYPE_CHECKING:
@@ -182,7 +182,8 @@ class Supervisor:
         uuid = self._study.record.uuid
         give_back = release_slots if self._stopping.is_set() else expire_leases
         with suppress(DatabaseLostError):  # then its leases run out by themselves
-            here = [each for each in list_workers(self.database, uuid) if each.host == gethostname()]
+            machine = this_machine()  # a host's name may be that of several containers
+            here = [each for each in list_workers(self.database, uuid) if each.machine == machine]
             for worker in [each for each in here if each.pid == other.pid][-1:]:
                 give_back(self.database, uuid, worker.id)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lrsearch.training.saved_lane import SavedLane
 
 WAIT_S = 0.5
+LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Worker:
         self._ledger = Ledger(self.slots, self._outage)
         self._held: dict[int, Claim] = {}  # by slot
         self._interrupted = False
+        self._caught_up_s = time.monotonic()
         self._history_is_wrong = False
         self._unconfirmed: set[int] = set()  # slots of trials whose end is not written yet
         self._started = time.monotonic()
@@ -201,6 +203,11 @@ class Worker:
         """
         return self._outage.attempt(lambda: self._caught_up(running), [])
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has not looked for some seconds what happened outside, as that the study was paused."""
+        return time.monotonic() - self._caught_up_s >= LOOK_S
+
     def _caught_up(self, running: Collection[int]) -> list[EndedTrial]:
         uuid = self.study.record.uuid
         stored, self.state = study_spec(self.database, uuid), study_state(self.database, uuid)
@@ -208,6 +215,7 @@ class Worker:
             spec = stored_spec(replace(self.study.record, spec=stored))
             run = self.plan.spec.run
             self._stored, self.plan = stored, Plan.of(spec.model_copy(update={"run": run}))
+        self._caught_up_s = time.monotonic()
         return self.history.refresh(self.plan, running)
 
     def optuna_study(self) -> optuna.Study:
@@ -241,7 +249,9 @@ class Worker:
     def let_go(self, claims: Iterable[Claim]) -> None:
         """Renew the leases of claims no more: they have ended, or were lost."""
         for claim in claims:
-            self._held.pop(claim.slot, None)
+            held = self._held.get(claim.slot)
+            if held is not None and held.attempt == claim.attempt:
+                del self._held[claim.slot]
         self.keeper.hold(self._held.values())
 
     def release(self, claims: Iterable[Claim]) -> None:

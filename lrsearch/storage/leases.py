@@ -5,7 +5,7 @@ lock under which anyone may write.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,8 +62,18 @@ def expired(before: float) -> sa.ColumnElement[bool]:
     return sa.and_(SlotRow.state == LEASED, SlotRow.lease_until <= before)
 
 
+def held_by(worker: str, held: Collection[int]) -> sa.ColumnElement[bool]:
+    """Return the condition for a slot that a worker has, but for those that it knows of."""
+    return sa.and_(SlotRow.state == LEASED, SlotRow.worker == worker, SlotRow.slot.not_in(held))
+
+
 def lease(
-    available: sa.ColumnElement[bool], worker: str, limit: int, lease_until: sa.ColumnElement[float]
+    available: sa.ColumnElement[bool],
+    worker: str,
+    limit: int,
+    lease_until: sa.ColumnElement[float],
+    *,
+    from_dead: bool = True,
 ) -> sa.Executable:
     """Lease the lowest of the available slots of a study; earlier holders are fenced out.
 
@@ -72,6 +82,7 @@ def lease(
         worker: name of the worker, for people.
         limit: how many slots to lease at most.
         lease_until: end of the leases, in unix seconds.
+        from_dead: whether the present holders have died, which counts.
     """
     chosen = _lowest(available, limit)
     return (
@@ -80,7 +91,7 @@ def lease(
         .values(
             state=LEASED,
             attempt=SlotRow.attempt + 1,
-            deaths=SlotRow.deaths + sa.case((SlotRow.state == LEASED, 1), else_=0),
+            deaths=SlotRow.deaths + (sa.case((SlotRow.state == LEASED, 1), else_=0) if from_dead else 0),
             worker=worker,
             lease_until=lease_until,
         )

@@ -68,7 +68,7 @@ class Slots:
         self._first_open = 0  # the slots below it are done for good, and are not looked at again
         self._looked_for_unheld_s = self._looked_for_dead_s = -math.inf
         self._settled_s = -math.inf
-        self._owes_results = False
+        self._owes_results = self._claims_unanswered = False
 
     def grow(self, total: int) -> None:
         """Add free slots until there are ``total``; a budget never shrinks."""
@@ -82,21 +82,29 @@ class Slots:
         Args:
             worker: name of the worker, for people.
             limit: how many slots to lease at most.
-            held: slots that it has already; they are not taken over, even if their leases have run out.
+            held: slots that it has already; they are not taken over, even if their leases have run out. What
+                it has besides is given to it once more where the answer to an earlier claim was lost.
 
         Returns:
             The claims, by slot; each with the trial that an earlier holder began, if one did.
         """
 
         def write(connection: sa.Connection) -> list[Claim]:
+            # The answer to an earlier claim may have been lost, and what it has leased would lie idle.
+            unanswered, self._claims_unanswered = self._claims_unanswered, True
+            mine = leases.held_by(worker, held)
+            own = self._lease(connection, mine, worker, limit, from_dead=False) if unanswered else []
             looked = time.monotonic() - self._looked_for_dead_s >= LOOK_S
-            rows = self._take_over(connection, worker, limit, held) if looked else []
+            rows = own
+            rows += self._take_over(connection, worker, limit - len(rows), held) if looked else []
             rows += self._lease(connection, leases.free(), worker, limit - len(rows))
             if len(rows) < limit and not looked:
                 rows += self._take_over(connection, worker, limit - len(rows), held)
             return [claim_of(row) for row in sorted(rows, key=lambda row: row.slot)]
 
-        return self.database.transaction(write)
+        claims = self.database.transaction(write)
+        self._claims_unanswered = False
+        return claims
 
     def begin(self, beginnings: Sequence[tuple[Claim, NewTrial]]) -> dict[int, int]:
         """Begin new trials in claimed slots, in Optuna's study too.
@@ -315,12 +323,19 @@ class Slots:
         return self._lease(connection, others, worker, limit)
 
     def _lease(
-        self, connection: sa.Connection, available: sa.ColumnElement[bool], worker: str, limit: int
+        self,
+        connection: sa.Connection,
+        available: sa.ColumnElement[bool],
+        worker: str,
+        limit: int,
+        *,
+        from_dead: bool = True,
     ) -> list[sa.Row[Any]]:
         if limit < 1:
             return []
-        slots = sa.and_(*self._open, available)
-        rows = connection.execute(leases.lease(slots, worker, limit, clock.Now() + self.lease_s)).all()
+        slots, lease_until = sa.and_(*self._open, available), clock.Now() + self.lease_s
+        lease = leases.lease(slots, worker, limit, lease_until, from_dead=from_dead)
+        rows = connection.execute(lease).all()
         if rows:
             self.contact.heard(max(row.lease_until for row in rows) - self.lease_s)
         return list(rows)

@@ -30,6 +30,7 @@ class WorkerRecord:
         device: what it trains on, such as ``cuda:0``.
         started_at: UTC in ISO 8601.
         seen_at: when it was last seen, UTC in ISO 8601.
+        machine: what its process shares with those that can see it, as ``ProcessIdentity.machine``.
     """
 
     id: str
@@ -39,6 +40,7 @@ class WorkerRecord:
     device: str
     started_at: str
     seen_at: str
+    machine: str = ""
 
 
 def new_name() -> str:
@@ -131,6 +133,7 @@ def list_workers(database: Database, study_uuid: str) -> list[WorkerRecord]:
             device=row.device,
             started_at=clock.isoformat(row.started_at),
             seen_at=clock.isoformat(row.seen_at),
+            machine=row.machine,
         )
         for row in rows
     ]

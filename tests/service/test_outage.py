@@ -1,20 +1,26 @@
 """A database that goes away and comes back: workers train on, nothing is lost, nothing is written twice."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from lrsearch.errors import DatabaseLostError
 from lrsearch.results import EpochResult, Outcome
+from lrsearch.service.leases import LeaseKeeper
 from lrsearch.service.outage import Outage
+from lrsearch.service.progress import StopReason
 from lrsearch.service.search import Search
 from lrsearch.service.studies import open_study, resolved
 from lrsearch.spec import spec_from
 from lrsearch.storage.address import parse_address
+from lrsearch.storage.counters import RENEWALS
 from lrsearch.storage.database import Database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.slots import Slots
+from lrsearch.storage.study_states import set_state
+from lrsearch.storage.tables import PAUSED
 from tests.service.arrays import FormulaArray
 
 ADDRESS = parse_address("postgresql://user:secret@host/studies")
@@ -268,4 +274,115 @@ def test_a_repeat_waits_until_the_curve_that_it_copies_is_stored(database) -> No
     switch.off = False
     assert search._worker._ledger.pending
     assert search._worker.curve(0) is None
+    run.close()
+
+
+def test_leaving_takes_no_longer_than_an_answer(database) -> None:
+    """The thread that renews leases does not wait for the database when its worker leaves."""
+    switch = Switch(database)
+    slots = Slots(database, open_study(database, make_spec()).record.uuid, lease_s=0.3)
+    with LeaseKeeper(slots, "w") as keeper:
+        keeper.hold(slots.claim("w", 1))
+        switch.off = True
+        while switch.refused < 2:
+            time.sleep(0.01)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+
+
+def test_renewals_go_on_soon_after_an_outage(database, monkeypatch) -> None:
+    """Not only when the next one falls due: there may be little left of the leases."""
+    monkeypatch.setattr("lrsearch.service.leases.RETRY_S", 0.05)
+    switch = Switch(database)
+    slots = Slots(database, open_study(database, make_spec()).record.uuid, lease_s=3.0)
+    with LeaseKeeper(slots, "w") as keeper:
+        keeper.hold(slots.claim("w", 1))
+        switch.off = True
+        while switch.refused < 6:
+            time.sleep(0.01)
+        switch.off, before = False, RENEWALS.value
+        time.sleep(0.5)
+        assert RENEWALS.value > before
+
+
+def test_a_claim_whose_answer_was_lost_leaves_no_slot_idle(database) -> None:
+    """What it has leased is given to the worker once more, and nobody has died of it."""
+    slots = Slots(database, open_study(database, make_spec(trials=4)).record.uuid)
+    storage, transact = database.optuna_storage, database.optuna_storage._transact
+    [first] = slots.claim("w", 1)
+    lost = []
+
+    def answer_lost(write):
+        answer = transact(write)
+        if not lost:
+            lost.append(answer)
+            raise sa.exc.OperationalError("COMMIT", {}, ConnectionError("connection reset"))
+        return answer
+
+    storage._transact = answer_lost
+    claims = slots.claim("w", 2, {first.slot})
+    storage._transact = transact
+    assert [(claim.slot, claim.attempt) for claim in claims] == [(1, 2), (2, 2)]
+    assert (slots.counts().free, slots.counts().leased) == (1, 3)
+    deaths = sa.text("SELECT sum(deaths) FROM lrsearch_slots")
+    assert database.read(lambda connection: connection.scalar(deaths)) == 0
+
+
+def test_a_pause_is_seen_although_no_trial_may_be_pruned(database, monkeypatch) -> None:
+    """Within a few seconds, not only when a trial ends."""
+    monkeypatch.setattr("lrsearch.service.worker.LOOK_S", 0.0)
+    spec = make_spec(trials=4, epochs=50, first_trials=True, pruner="median")
+    study = open_study(database, spec)
+
+    def after_epoch(array):
+        if array.epochs == 3:
+            set_state(database, study.record.uuid, PAUSED)
+
+    search = Search(database, study, FormulaArray(after_epoch=after_epoch), 2)
+    *_, last = search.run()
+    assert last.stopped is StopReason.PAUSED
+    assert search._array.epochs < 6
+
+
+def test_a_late_answer_takes_no_newer_claim_away(database) -> None:
+    """A worker that has a slot again holds it, whatever it hears of its earlier attempt."""
+    worker = Search(database, open_study(database, make_spec()), FormulaArray(), 1)._worker
+    [claim] = worker.claim(1)
+    worker._held[claim.slot] = replace(claim, attempt=claim.attempt + 2)
+    worker.let_go([claim])
+    assert worker.held == 1
+
+
+def test_lanes_that_are_lost_while_the_array_trains_are_dropped_afterwards(database) -> None:
+    """Not in the midst of an epoch, in which their rows are used; their results count for nothing."""
+    study = open_study(database, make_spec(trials=2))
+    dropped_while_training = []
+
+    class Watched(FormulaArray):
+        def run_epoch(self):
+            self.trains = True
+            time.sleep(0.05)
+            try:
+                return super().run_epoch()
+            finally:
+                self.trains = False
+
+        def drop(self, trials):
+            dropped_while_training.append(getattr(self, "trains", False))
+            super().drop(trials)
+
+    search = Search(database, study, Watched(), 2, asks_ahead=True)
+    ask = search._ask
+
+    def losing(count):
+        if search._array_trains:
+            search._give_up_lost({0})
+        return ask(count)
+
+    run = search.run()
+    next(run)
+    search._ask = losing
+    progress = next(run)
+    assert [lane.number for lane in progress.running] == [1]
+    assert dropped_while_training == [False]
     run.close()
