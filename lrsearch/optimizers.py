@@ -1,7 +1,8 @@
-"""The optimizers: their knobs with PyTorch's defaults, and the learning rates that suit them.
+"""The optimizers: their knobs with their own defaults, and the learning rates that suit them.
 
-Every class of ``torch.optim`` is here. Arguments that change the speed and not the result (``foreach``,
-``fused``, ``capturable``, ``differentiable``) are left to PyTorch, and so is ``maximize``: losses fall.
+Every class of ``torch.optim`` is here, and the schedule-free ones of the package ``schedulefree``. Arguments
+that change the speed and not the result (``foreach``, ``fused``, ``capturable``, ``differentiable``) are left
+to PyTorch, and so is ``maximize``: losses fall.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import Any
 
 from lrsearch.errors import UnknownNameError
 from lrsearch.parameters import Choice, Domain, Range, Scalar
+
+SCHEDULE_FREE = "schedulefree"  # the package
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,15 @@ class OptimizerKnob:
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """An optimizer of ``torch.optim``.
+    """An optimizer.
 
     Args:
-        name: its class there.
+        name: its class.
         lr: the learning rates that a search draws from unless told otherwise.
         knobs: its parameters by name, in the order of PyTorch's signature.
         tuples: the arguments that PyTorch takes as one tuple, by name: which knobs are its parts.
         follows_lr: whether every update uses the learning rate, and not the first alone.
+        package: where its class is.
     """
 
     name: str
@@ -64,6 +68,12 @@ class OptimizerKind:
     knobs: Mapping[str, OptimizerKnob]
     tuples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     follows_lr: bool = True
+    package: str = "torch.optim"
+
+    @property
+    def is_schedule_free(self) -> bool:
+        """Whether it needs no schedule, as it averages the weights instead (arXiv 2405.15682)."""
+        return self.package == SCHEDULE_FREE
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return PyTorch's arguments after the learning rate, all of them.
@@ -246,8 +256,41 @@ _OF_THEIR_OWN = (
     ),
 )
 
+# Their warm-up is the schedule's, so warmup_steps is left at 0. Rates are those of the optimizers that they
+# come from, times what their authors advise: 10 to 50 for SGD, 1 to 10 for AdamW.
+_POWER = Range(0.0, 100.0)
+_AVERAGING = {"r": OptimizerKnob(0.0, _POWER), "weight_lr_power": OptimizerKnob(2.0, _POWER)}
+_SCHEDULE_FREE = (
+    OptimizerKind(
+        "SGDScheduleFree",
+        Range(1e-2, 50.0, log=True),
+        {"momentum": OptimizerKnob(0.9, Range(1e-6, 0.999_999)), **_weight_decay(), **_AVERAGING},
+        package=SCHEDULE_FREE,
+    ),
+    OptimizerKind(
+        "AdamWScheduleFree",
+        Range(1e-5, 1.0, log=True),
+        {
+            "beta1": OptimizerKnob(0.9, Range(1e-6, 0.999_999)),
+            "beta2": OptimizerKnob(0.999, _BELOW_ONE),
+            **_eps(1e-8),
+            **_weight_decay(),
+            **_AVERAGING,
+        },
+        _BETAS,
+        package=SCHEDULE_FREE,
+    ),
+)
+
 OPTIMIZERS: Mapping[str, OptimizerKind] = {
-    kind.name: kind for kind in (*_SGD_FAMILY, *_ADAM_FAMILY, *_SCALED_BY_PAST_GRADIENTS, *_OF_THEIR_OWN)
+    kind.name: kind
+    for kind in (
+        *_SGD_FAMILY,
+        *_ADAM_FAMILY,
+        *_SCALED_BY_PAST_GRADIENTS,
+        *_OF_THEIR_OWN,
+        *_SCHEDULE_FREE,
+    )
 }
 
 

@@ -18,12 +18,14 @@ class Run:
         seed: of its initial weights, batch order and all other randomness.
         epochs: its length, at least 1.
         test: whether to read the test split at its end.
+        optimizer: class of the optimizer, where it is not the study's; else None.
     """
 
     point: Point
     seed: int
     epochs: int
     test: bool = False
+    optimizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,36 @@ class Candidate:
         point: its hyperparameters.
         trial: its number in the study; None for a baseline.
         search_value: validation loss that the search found for it; None for a baseline.
+        optimizer: class of a rival's optimizer, which is not the study's; None for all others.
     """
 
     name: str
     point: Point
     trial: int | None = None
     search_value: float | None = None
+    optimizer: str | None = None
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether it has another optimizer than the study, and so is compared and never the winner."""
+        return self.optimizer is not None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a well-known configuration of the study's own optimizer."""
+        return self.trial is None and not self.is_rival
+
+    def run(self, seed: int, epochs: int) -> Run:
+        """Return its training under a fresh seed, with one reading of the test split."""
+        return Run(self.point, seed, epochs, test=True, optimizer=self.optimizer)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The best trials of a study and baselines, trained on fresh seeds.
+    """The best trials of a study, baselines and rivals, trained on fresh seeds.
 
     Args:
-        candidates: the best trials, best first, then the baselines.
+        candidates: the best trials, best first, then the baselines, then the rivals.
         seeds: fresh ones; the first half of them selects the winner, the others report.
         epochs: length of every run.
         runs: of each candidate by name, in the order of the seeds.

@@ -36,6 +36,9 @@ def confirm(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every run; else the study's.", show_default=False)
     ] = None,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Compare with optimizers that need no schedule, tuned as long.")
+    ] = False,
     allow_task: AllowTaskOption = None,
     device: DeviceOption = None,
     workers: WorkersOption = None,
@@ -52,7 +55,7 @@ def confirm(
     from lrsearch.service.confirmation import ConfirmationPlan
     from lrsearch.service.confirmation import confirm as confirm_study
 
-    plan = ConfirmationPlan(top, seeds, epochs)
+    plan = ConfirmationPlan(top, seeds, epochs, rivals)
     with open_storage(storage) as database:
         workshop = _workshop(database, study, tuple(allow_task or ()), data_dir, device, workers)
         _run(lambda stop: confirm_study(workshop, plan, stop))

@@ -140,12 +140,13 @@ def _many_diverged(trials: Sequence[TrialRecord], command: _Commands) -> Iterato
 
 def _within_noise(found: Verdict, command: _Commands) -> Iterator[str]:
     unclear = [each for each in found.standings[1:] if each.comparison and not each.comparison.is_shown]
-    baselines = [each for each in unclear if each.candidate.trial is None]
-    if not baselines:
+    others = [each for each in unclear if each.candidate.trial is None]
+    if not others:
         return
-    nearest = min(baselines, key=lambda each: each.comparison.difference.mean if each.comparison else 0.0)
+    nearest = min(others, key=lambda each: each.comparison.difference.mean if each.comparison else 0.0)
+    rivals = ["--rivals"] if any(each.candidate.is_rival for each in found.standings) else []
     seeds = 4 * _reporting(found)
     yield (
         f"the margin to {nearest.candidate.name} is within the noise of the seeds. More seeds see "
-        f"smaller differences: {command('confirm', '--seeds', str(seeds))}"
+        f"smaller differences: {command('confirm', '--seeds', str(seeds), *rivals)}"
     )

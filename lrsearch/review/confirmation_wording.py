@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lrsearch.retrainings import Confirmation
+from lrsearch.retrainings import Candidate, Confirmation
 from lrsearch.review.verdict import Standing, Verdict, interval_text, optimism_text, p_text, verdict
 from lrsearch.review.winner import Winner
 from lrsearch.review.wording import described
@@ -32,12 +32,21 @@ def candidate_lines(found: Verdict, spec: StudySpec) -> list[str]:
         found: the verdict.
         spec: resolved specification of the study.
     """
+    return [f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in found.standings]
+
+
+def candidate_words(candidate: Candidate, spec: StudySpec) -> str:
+    """Return a candidate's hyperparameters in a line, those of a rival behind its optimizer.
+
+    Args:
+        candidate: of a confirmation.
+        spec: resolved specification of the study.
+    """
     frozen = spec.groups.frozen if spec.groups else ()
-    points = {
-        each.candidate.name: Hyperparameters.from_point(each.candidate.point, frozen)
-        for each in found.standings
-    }
-    return [f"{name}: {described(point, spec.optimizer.name)}" for name, point in points.items()]
+    words = described(
+        Hyperparameters.from_point(candidate.point, frozen), candidate.optimizer or spec.optimizer.name
+    )
+    return f"{candidate.optimizer}, {words}" if candidate.is_rival else words
 
 
 def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Sequence[str]) -> list[str]:

@@ -12,11 +12,11 @@ from lrsearch.review.verdict import interval_text
 from lrsearch.review.winner import Winner
 from lrsearch.review.wording import described, in_pytorch, number
 from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
+from lrsearch.spec import StudySpec, optimizer_named
 from lrsearch.trajectory import Trajectory
 
 WIDTH = 98  # of a comment
-DOCSTRING = '''"""An optimizer and its learning-rate schedule, as lrsearch found them; it needs PyTorch alone.
+DOCSTRING = '''"""An optimizer and its learning-rate schedule, as lrsearch found them; it needs {needs}.
 
 To train, import build_optimizer and train from this file. To compare the learning rates of its optimizer
 with those that were logged, run it with --check.
@@ -59,16 +59,18 @@ class Export:
 
 def exported_module(export: Export) -> str:
     """Return the text of the module."""
-    optimizer, run = export.spec.optimizer.name, export.trajectory
-    pytorch = in_pytorch(optimizer, export.schedule)
+    optimizer, run = optimizer_named(export.spec.optimizer.name), export.trajectory
+    averaging = optimizer.is_schedule_free
+    pytorch = in_pytorch(optimizer.name, export.schedule)
     form = {"grouped": _is_grouped(export), "reads_losses": _reads_losses(export)}
     blocks = [
-        DOCSTRING,
+        DOCSTRING.format(needs=f"PyTorch and {optimizer.package}" if averaging else "PyTorch alone"),
         "\n".join(_comments(_evidence(export))),
         "\n".join(import_lines(pytorch)),
         "\n".join(constant_lines(run, export.batch_size)),
         "\n" + "\n".join(optimizer_lines(pytorch)),
-        "\n" + "\n".join(train_lines(pytorch, run.loop, closure=optimizer == "LBFGS")),
+        "\n"
+        + "\n".join(train_lines(pytorch, run.loop, closure=optimizer.name == "LBFGS", averaging=averaging)),
         "\n" + "\n".join(check_lines(run.loop, **form)),
         "\n" + "\n".join([*_comments(_provenance(export)), *data_lines(run, **form)]),
         _MAIN,
@@ -162,7 +164,7 @@ def _provenance(export: Export) -> Iterator[str]:
         return
     yield (
         "What --check compares with: no training of this length was made. These learning rates were read "
-        "from a torch.optim optimizer that lrsearch's own scheduler drove for the whole run."
+        "from an optimizer that lrsearch's own scheduler drove for the whole run."
     )
     if _reads_losses(export):
         yield "The validation losses are those of the short run, stretched."

@@ -15,6 +15,11 @@ _WARNING = (
     "# PyTorch's SequentialLR calls its parts in a way that PyTorch itself warns of.",
     'warnings.filterwarnings("ignore", message="The epoch parameter in `scheduler.step")',
 )
+_AVERAGE = (
+    "optimizer.eval()  # puts the average of the weights into the model",
+    "# Batch normalisation has no statistics of it: let some 50 batches go through model here, without",
+    "# gradients, before validate() calls model.eval().",
+)
 _DOCSTRING = '''"""Train a model, and step its schedule where that belongs.
 
 Args:
@@ -64,18 +69,21 @@ def optimizer_lines(pytorch: PyTorchLines) -> list[str]:
     ]
 
 
-def train_lines(pytorch: PyTorchLines, loop: Loop, *, closure: bool) -> list[str]:
+def train_lines(pytorch: PyTorchLines, loop: Loop, *, closure: bool, averaging: bool) -> list[str]:
     """Return the function that trains.
 
     Args:
         pytorch: the schedulers, and when they are stepped.
         loop: what else happens in an update.
         closure: whether the optimizer's step computes the gradients, as that of L-BFGS.
+        averaging: whether the optimizer keeps an average to be judged by, as schedule-free ones do.
     """
     scheduler = pytorch.scheduler
     epoch = [
         "model.train()",
+        *(["optimizer.train()"] if averaging else []),
         *_update_loop(pytorch, loop, closure=closure),
+        *(_AVERAGE if averaging else ()),
         "valid_loss = validate(model)",
         *scheduler.after_epoch,
         *(scheduler.after_update if scheduler.waiting else ()),

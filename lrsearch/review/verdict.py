@@ -74,7 +74,7 @@ class Verdict:
     """What a confirmation says.
 
     Args:
-        standings: of all candidates, the best on the selecting seeds first.
+        standings: of all candidates: the winner, then the others, the best on the selecting seeds first.
         optimism: by how much the winner's validation loss on fresh seeds exceeds what the search had found;
             None where the winner is a baseline or has lost a reporting run.
         sentence: all of it in plain words.
@@ -86,7 +86,7 @@ class Verdict:
 
     @property
     def winner(self) -> Standing | None:
-        """The candidate with the smallest loss on the selecting seeds; None where all were lost."""
+        """The trial or baseline with the smallest loss on the selecting seeds; None where all were lost."""
         first = self.standings[0]
         return first if math.isfinite(first.selection) else None
 
@@ -95,15 +95,22 @@ def verdict(confirmation: Confirmation) -> Verdict:
     """Return what a confirmation says.
 
     Differences are the candidate's loss minus the winner's, seed by seed; their p-values come from a paired t
-    test and are corrected by Holm's step-down method (Holm 1979).
+    test and are corrected by Holm's step-down method (Holm 1979). A rival is compared but never the
+    winner, as it has another optimizer than the study.
     """
-    standings = sorted((_standing(each, confirmation) for each in confirmation.candidates), key=_selection)
-    winner = standings[0]
+    standings = sorted((_standing(each, confirmation) for each in confirmation.candidates), key=_order)
+    winner = min((each for each in standings if not each.candidate.is_rival), key=_order)
+    standings = [winner, *(each for each in standings if each is not winner)]
     if not math.isfinite(winner.selection):
         return Verdict(tuple(standings), None, _all_lost(confirmation))
     compared = _compared(standings, confirmation)
     optimism = _optimism(winner, confirmation)
     return Verdict(compared, optimism, _sentence(compared, confirmation))
+
+
+def better_rivals(found: Verdict) -> list[Standing]:
+    """Return the rivals that are shown to be better than the winner."""
+    return [each for each in found.standings if each.candidate.is_rival and _is_better(each)]
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -187,7 +194,7 @@ def _test_figures(runs: Sequence[Retraining]) -> dict[str, Estimate]:
     return {name: estimate([run.test[name] for run in runs]) for name in names}
 
 
-def _selection(standing: Standing) -> float:
+def _order(standing: Standing) -> float:
     return standing.selection
 
 
@@ -230,6 +237,28 @@ def _all_lost(confirmation: Confirmation) -> str:
 
 
 def _sentence(standings: Sequence[Standing], confirmation: Confirmation) -> str:
+    rivals = [each for each in standings if each.candidate.is_rival]
+    said = _sentence_of_winner([each for each in standings if each not in rivals], confirmation)
+    return f"{said} {_sentence_of_rivals(rivals)}" if rivals and standings[0].valid_loss else said
+
+
+def _sentence_of_rivals(rivals: Sequence[Standing]) -> str:
+    """Return how optimizers that need no schedule compare with the winner."""
+    compared = [each for each in rivals if each.comparison is not None]
+    if not compared:
+        return f"The optimizers that need no schedule, {_names(rivals)}, diverged or failed."
+    best = _nearest(compared)
+    rest = [each for each in rivals if each.comparison is None]
+    lost = f"; {_names(rest)} diverged or failed" if rest else ""
+    found = f"{best.candidate.name} is {_difference(best)}"
+    if _is_better(best):
+        return f"An optimizer that needs no schedule is shown to be better: {found}{lost}."
+    if _is_worse(best):
+        return f"Optimizers that need no schedule do worse: the nearest, {found}{lost}."
+    return f"No difference is shown to an optimizer that needs no schedule: {found}{lost}."
+
+
+def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmation) -> str:
     winner, seeds = standings[0], len(confirmation.seeds) - confirmation.selecting
     if winner.valid_loss is None:
         return (
@@ -242,7 +271,7 @@ def _sentence(standings: Sequence[Standing], confirmation: Confirmation) -> str:
     )
     if winner.candidate.trial is None:
         return _sentence_of_baseline(standings, says)
-    baselines = [each for each in standings[1:] if each.candidate.trial is None]
+    baselines = [each for each in standings[1:] if each.candidate.is_baseline]
     if not baselines:
         return f"Use {winner.candidate.name}. {says}. There was no baseline to compare it with."
     better = [each for each in baselines if _is_better(each)]
@@ -267,7 +296,7 @@ def _is_better(standing: Standing) -> bool:
 
 def _sentence_of_better(winner: Standing, better: Sequence[Standing], says: str) -> str:
     """Return the sentence for a winner that others beat where it was not selected."""
-    best = min(better, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    best = _nearest(better)
     return (
         f"{_capital(winner.candidate.name)} was best on the seeds that select it, but {best.candidate.name} "
         f"is shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
@@ -295,7 +324,7 @@ def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
 
 
 def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], says: str) -> str:
-    nearest = min(alike, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    nearest = _nearest(alike)
     return (
         f"No difference shown: {winner.candidate.name} was best on the seeds that select it. {says}; that "
         f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain. On this evidence "
@@ -308,10 +337,15 @@ def _all_baselines(baselines: Sequence[Standing]) -> str:
     compared = [each for each in baselines if each.comparison is not None]
     if not compared:
         return f"every baseline: {_names(lost)} diverged or failed"
-    nearest = min(compared, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
+    nearest = _nearest(compared)
     rest = f"; {_names(lost)} diverged or failed" if lost else ""
     words = "every baseline" if len(baselines) > 1 else "the baseline"
     return f"{words}; the nearest, {nearest.candidate.name}, is {_difference(nearest)}{rest}"
+
+
+def _nearest(standings: Sequence[Standing]) -> Standing:
+    """Return the one with the smallest loss, compared with the winner."""
+    return min(standings, key=lambda each: each.comparison.difference.mean if each.comparison else math.inf)
 
 
 def _difference(standing: Standing) -> str:

@@ -17,6 +17,10 @@ _CLOSURE = (
     "# optimizer.step(closure), where closure() calls optimizer.zero_grad(), computes the loss, calls "
     "loss.backward() and returns the loss"
 )
+_MODES = (
+    "# optimizer.train() before the updates of an epoch; optimizer.eval() before validating or saving,",
+    "# where batch normalisation needs forward passes in training mode next: 50 batches, without gradients",
+)
 
 
 def number(value: float | None) -> str:
@@ -109,12 +113,14 @@ def in_pytorch(optimizer: str, schedule: Schedule) -> PyTorchLines:
     point = schedule.hyperparameters
     lines, parameters = parameters_line(point)
     arguments = [f"lr={point.lr!r}", *_optimizer_arguments(optimizer, point)]
-    lines.append(f"optimizer = torch.optim.{optimizer}({parameters}, {', '.join(arguments)})")
+    kind = optimizer_named(optimizer)
+    lines.append(f"optimizer = {kind.package}.{optimizer}({parameters}, {', '.join(arguments)})")
     scheduler = _scheduler_lines(schedule)
     used = "\n".join([*lines, *scheduler.building])
     needed = {"math.": "import math", "fnmatchcase(": "from fnmatch import fnmatchcase"}
     imports = [line for name, line in needed.items() if name in used]
-    return PyTorchLines((*schedule.pytorch().imports, *imports), tuple(lines), scheduler)
+    package = [f"import {kind.package}"] if kind.is_schedule_free else []
+    return PyTorchLines((*schedule.pytorch().imports, *package, *imports), tuple(lines), scheduler)
 
 
 def pytorch_lines(
@@ -130,7 +136,9 @@ def pytorch_lines(
     """
     lines = in_pytorch(optimizer, Schedule(hyperparameters, epochs, steps_per_epoch))
     closure = [_CLOSURE] if optimizer == "LBFGS" else []
-    return [*lines.imports, *lines.optimizer, *closure, *lines.scheduler.building, *lines.scheduler.comments]
+    modes = _MODES if optimizer_named(optimizer).is_schedule_free else ()
+    building, comments = lines.scheduler.building, lines.scheduler.comments
+    return [*lines.imports, *lines.optimizer, *closure, *building, *comments, *modes]
 
 
 def _scheduler_lines(schedule: Schedule) -> SchedulerLines:

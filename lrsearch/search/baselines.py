@@ -60,6 +60,18 @@ def one_cycle(spec: StudySpec, lr: float, optimizer: Mapping[str, Scalar]) -> Hy
     return replace(_point(spec, lr, "OneCycleLR", knobs), optimizer=dict(optimizer))
 
 
+def schedule_free(spec: StudySpec, lr: float) -> Hyperparameters:
+    """Return a learning rate that stays as it is after a short warm-up, as schedule-free optimizers want it.
+
+    Source: arXiv 2405.15682.
+
+    Args:
+        spec: resolved, with a schedule-free optimizer.
+        lr: after the warm-up.
+    """
+    return _point(spec, lr, "constant", {}, WARMUP_FRACTION)
+
+
 def spread_rates(spec: StudySpec, count: int) -> list[float]:
     """Return learning rates that a first look tries: spread over the study's range, its ends left out.
 

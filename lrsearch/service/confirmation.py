@@ -2,14 +2,15 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
-from lrsearch.retrainings import Candidate, Point, Run
+from lrsearch.retrainings import Candidate, Point
 from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
 from lrsearch.service.retraining import RetrainingProgress, Workshop
+from lrsearch.service.rivals import Rival, check_rivals, tuned_rivals
 from lrsearch.spec import StudySpec, hyperparameters
 from lrsearch.storage.retrainings import record_confirmation
 from lrsearch.storage.studies import find_study
@@ -26,6 +27,7 @@ class ConfirmationPlan:
         top: the best trials that take part, at least 1.
         seeds: fresh seeds, at least 4; the first half of them selects.
         epochs: length of every run; None for the study's.
+        rivals: whether optimizers that need no schedule take part.
 
     Raises:
         SpecError: if a number is too small.
@@ -34,6 +36,7 @@ class ConfirmationPlan:
     top: int = 5
     seeds: int = 10
     epochs: int | None = None
+    rivals: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("top", 1), ("seeds", LEAST_SEEDS), ("epochs", 1)):
@@ -53,12 +56,17 @@ def confirm(
         stop_requested: asked after every epoch; true ends it before anything is confirmed.
 
     Raises:
-        SpecError: if no trial of the study is complete.
+        SpecError: if no trial of the study is complete, or rivals are wanted that are not installed.
     """
     spec = workshop.spec
     ranked = ranked_trials(workshop)
+    if plan.rivals:
+        check_rivals(spec)
     linear_decay = yield from tuned_linear_decay(workshop, stop_requested)
     if linear_decay is None:
+        return
+    rivals = (yield from tuned_rivals(workshop, stop_requested)) if plan.rivals else []
+    if rivals is None:
         return
     found: list[Baseline] = [recipe(spec), linear_decay, one_cycle(workshop)]
     baselines = [each.candidate for each in found if each.candidate is not None]
@@ -68,11 +76,32 @@ def confirm(
     seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
     if epochs != spec.epochs:  # what the search found for them was found in runs of another length
         candidates = [replace(each, search_value=None) for each in candidates]
-    runs = [Run(each.point, seed, epochs, test=True) for seed in seeds for each in candidates]
-    yield from workshop.train(runs, f"{len(candidates)} candidates on {len(seeds)} seeds", stop_requested)
-    if not workshop.missing(runs):
-        notes = [each.note for each in found if each.note is not None]
-        record_confirmation(workshop.database, workshop.study_uuid, candidates, seeds, epochs, notes)
+    trained = yield from _trained(workshop, candidates, rivals, (seeds, epochs), stop_requested)
+    if trained:
+        notes = [each.note for each in found if each.note is not None] + [each.note for each in rivals]
+        everybody = [*candidates, *(each.candidate for each in rivals)]
+        record_confirmation(workshop.database, workshop.study_uuid, everybody, seeds, epochs, notes)
+
+
+def _trained(
+    workshop: Workshop,
+    candidates: Sequence[Candidate],
+    rivals: Sequence[Rival],
+    length: tuple[Sequence[int], int],
+    stop_requested: Callable[[], bool],
+) -> Generator[RetrainingProgress, None, bool]:
+    """Train all on the same seeds, for as many epochs; return whether that came to its end."""
+    seeds, epochs = length
+    parts: list[tuple[Workshop, Sequence[Candidate], str]] = [
+        (workshop, candidates, f"{len(candidates)} candidates"),
+        *((each.workshop, [each.candidate], each.candidate.name) for each in rivals),
+    ]
+    for where, mine, name in parts:
+        runs = [each.run(seed, epochs) for seed in seeds for each in mine]
+        yield from where.train(runs, f"{name} on {len(seeds)} seeds", stop_requested)
+        if where.missing(runs):
+            return False
+    return True
 
 
 def fresh_seeds(spec: StudySpec, count: int) -> list[int]:

@@ -16,6 +16,7 @@ DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))
 SCANS = ("grid", "coarse-to-fine")
 EXTERNAL = "external"  # the task of a study whose training is a script of the user's
 PART_SEPARATOR = "/"
+CONSTANT = "constant"
 _SCALE_LIMITS = Range(0.0, 1e6)
 _DECAY_LIMITS = Range(1e-6, 1.0)
 
@@ -33,7 +34,8 @@ def resolve(spec: StudySpec, epochs: int, batch_size: int | None) -> StudySpec:
     """
     epochs = spec.epochs or epochs
     optimizer = optimizer_named(spec.optimizer.name)
-    kinds = spec.space.kinds if spec.space.kinds is not None else list(DEFAULT_KINDS)
+    usual_kinds = [CONSTANT] if optimizer.is_schedule_free else list(DEFAULT_KINDS)
+    kinds = spec.space.kinds if spec.space.kinds is not None else usual_kinds
     _check_kinds(kinds, spec.space.knobs)
     space = {
         "lr": spec.space.lr if spec.space.lr is not None else optimizer.lr,

@@ -21,7 +21,7 @@ CONFIRMATION, AUDIT = "confirmation", "audit"
 
 def key_of(run: Run) -> str:
     """Return the digest under which the retraining of a run is stored."""
-    content = asdict(run) | {"point": dict(run.point)}
+    content = _without_none(asdict(run) | {"point": dict(run.point)})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -57,7 +57,7 @@ def record_confirmation(
 ) -> None:
     """Store that a study was confirmed; the runs of its candidates are retrainings with the test split."""
     payload = {
-        "candidates": [asdict(candidate) for candidate in candidates],
+        "candidates": [_without_none(asdict(candidate)) for candidate in candidates],
         "seeds": list(seeds),
         "epochs": epochs,
         "notes": list(notes),
@@ -85,9 +85,7 @@ def latest_confirmation(
     payload, row = read[0]
     candidates = tuple(Candidate(**fields) for fields in payload["candidates"])
     seeds, epochs = tuple(payload["seeds"]), payload["epochs"]
-    keys = {
-        each.name: [key_of(Run(each.point, seed, epochs, test=True)) for seed in seeds] for each in candidates
-    }
+    keys = {each.name: [key_of(each.run(seed, epochs)) for seed in seeds] for each in candidates}
     runs = stored_retrainings(database, study_uuid, (key for mine in keys.values() for key in mine))
     return Confirmation(
         candidates=candidates,
@@ -168,6 +166,11 @@ def _read(payload: str) -> Retraining:
         content[name] = {figure: _number(value) for figure, value in content[name].items()}
     content["valid_losses"] = tuple(map(_number, content["valid_losses"]))
     return Retraining(**content)
+
+
+def _without_none(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return content as it was written before it could name an optimizer, where it names none."""
+    return {name: value for name, value in content.items() if name != "optimizer" or value is not None}
 
 
 def _finite(value: float) -> float | str:

@@ -14,6 +14,7 @@ from lrsearch.results import EpochResult, LaneFailure, in_one_line, trimmed_trac
 from lrsearch.schedules import Hyperparameters, Schedule, State
 from lrsearch.tasks.randomness import fixed_randomness
 from lrsearch.tasks.task import Batch, Task
+from lrsearch.training.averaging import put_average, put_training_weights
 from lrsearch.training.data import INITIAL_WEIGHTS, OTHER_RANDOMNESS, VALIDATION, TrainingData, derived_seed
 from lrsearch.training.devices import threads_for
 from lrsearch.training.groups import parameter_groups, set_lr
@@ -158,7 +159,9 @@ class EagerArray:
             set_lr(lane.optimizer, float(lrs[number]))
             return update(self._task, lane.model, lane.optimizer, batches)
 
+        put_training_weights(lane.optimizer)
         train_loss = train_epoch(lane.model, self._data, lane.seed, lane.epoch, step)
+        put_average(self._task, lane.model, lane.optimizer, self._data, lane.seed, lane.epoch)
         valid_loss, metrics = validate(self._task, lane.model, self._data, self._seed)
         lane.state = lane.schedule.update(lane.state, valid_loss)
         lane.epoch += 1

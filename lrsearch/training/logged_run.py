@@ -14,6 +14,7 @@ from lrsearch.errors import DivergenceError, LrsearchError, TaskError
 from lrsearch.results import EpochResult
 from lrsearch.schedules import Schedule
 from lrsearch.tasks.task import Batch, Task
+from lrsearch.training.averaging import put_average, put_training_weights
 from lrsearch.training.build import build
 from lrsearch.training.data import TrainingData
 from lrsearch.training.devices import threads_for
@@ -99,7 +100,9 @@ class LoggedRun:
 
     def _train_epoch(self, epoch: int) -> EpochResult:
         started = time.perf_counter()
+        put_training_weights(self._log.optimizer)
         train_loss = train_epoch(self.model, self._data, self._seed, epoch, self._step)
+        put_average(self._task, self.model, self._log.optimizer, self._data, self._seed, epoch)
         valid_loss, metrics = validate(self._task, self.model, self._data, self._seed)
         self._log.scheduler.report(valid_loss)
         self._valid_losses.append(valid_loss)

@@ -1,8 +1,9 @@
-"""The table of optimizers against PyTorch's own signatures."""
+"""The table of optimizers against the signatures of their classes."""
 
 import inspect
 
 import pytest
+import schedulefree
 import torch
 
 from lrsearch.errors import SpecError, UnknownNameError
@@ -11,19 +12,23 @@ from lrsearch.spec import OPTIMIZERS, resolve, search_space, spec_from
 
 # They change the speed, not the result; maximize turns the sign of the loss.
 LEFT_TO_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "maximize"}
+THE_SCHEDULES = {"warmup_steps"}  # our schedules have a warm-up of their own
 
 
 def classes():
-    """Return the optimizers that torch.optim has, by name."""
+    """Return the optimizers that torch.optim has, and the schedule-free ones, by name."""
     found = {name: value for name, value in vars(torch.optim).items() if inspect.isclass(value)}
     optimizer = torch.optim.Optimizer
-    return {name: c for name, c in found.items() if issubclass(c, optimizer) and c is not optimizer}
+    torchs = {name: c for name, c in found.items() if issubclass(c, optimizer) and c is not optimizer}
+    schedule_free = (schedulefree.SGDScheduleFree, schedulefree.AdamWScheduleFree)
+    return torchs | {each.__name__: each for each in schedule_free}
 
 
 def signature(name):
     """Return the defaults of an optimizer's own arguments, the learning rate among them."""
     parameters = inspect.signature(classes()[name]).parameters
-    return {key: parameters[key].default for key in parameters if key not in {"params", *LEFT_TO_PYTORCH}}
+    left_out = {"params", *LEFT_TO_PYTORCH, *THE_SCHEDULES}
+    return {key: parameters[key].default for key in parameters if key not in left_out}
 
 
 def specification(**optimizer):

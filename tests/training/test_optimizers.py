@@ -1,4 +1,6 @@
-"""Every optimizer of PyTorch through the reference trainer, against a plain loop."""
+"""Every optimizer through the reference trainer, against a plain loop."""
+
+from importlib import import_module
 
 import pytest
 import torch
@@ -31,6 +33,8 @@ KNOBS = {
     "Adafactor": {"beta2_decay": -0.5, "eps1": 1e-3, "eps2": 1e-2, "d": 2.0},
     "Rprop": {"eta_minus": 0.4, "eta_plus": 1.5, "step_size_max": 0.1},
     "Muon": {"momentum": 0.5, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"},
+    "SGDScheduleFree": {"momentum": 0.8, "weight_decay": 1e-2, "r": 0.5, "weight_lr_power": 1.0},
+    "AdamWScheduleFree": {"beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1, "r": 0.5},
     "LBFGS": {"max_iter": 3, "history_size": 5, "line_search_fn": "strong_wolfe"},
 }
 TUPLES = {
@@ -88,12 +92,20 @@ def plain_optimizer(name, model, lr):
             arguments[whole] = tuple(KNOBS[name].get(part, usual.get(part, 50.0)) for part in parts)
     if name == "Adafactor":
         arguments["eps"] = (1e-3, 1e-2)
-    return getattr(torch.optim, name)(model.parameters(), lr=lr, **arguments)
+    optimizer = class_named(name)(model.parameters(), lr=lr, **arguments)
+    if name.endswith("ScheduleFree"):
+        optimizer.train()
+    return optimizer
+
+
+def class_named(name):
+    """Return an optimizer's class."""
+    return getattr(import_module(OPTIMIZERS[name].package), name)
 
 
 def signature_names(name):
     """Return the arguments of an optimizer's class."""
-    return getattr(torch.optim, name).__init__.__code__.co_varnames
+    return class_named(name).__init__.__code__.co_varnames
 
 
 def train_plainly(task, data, name, lr):
@@ -104,6 +116,8 @@ def train_plainly(task, data, name, lr):
     curve = []
     for epoch in range(EPOCHS):
         losses = []
+        if name.endswith("ScheduleFree"):
+            optimizer.train()
         for [(inputs, targets)] in data.updates(0, epoch):
 
             def closure(inputs=inputs, targets=targets):
@@ -114,6 +128,8 @@ def train_plainly(task, data, name, lr):
 
             losses.append(optimizer.step(closure).item())
             scheduler.step()
+        if name.endswith("ScheduleFree"):
+            optimizer.eval()
         curve.append((sum(losses) / len(losses), validate(task, model, data, 0)[0]))
     return curve
 

@@ -8,11 +8,20 @@ from lrsearch.errors import LrsearchError
 from lrsearch.retrainings import Confirmation
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.checks import checks
+from lrsearch.review.confirmation_wording import candidate_words
 from lrsearch.review.report.commands import Commands
 from lrsearch.review.report.html import code_block, command, paragraph
 from lrsearch.review.report.trials import ShownStudy, ShownTrial
-from lrsearch.review.verdict import Estimate, Standing, Verdict, optimism_text, p_text, verdict
-from lrsearch.review.wording import described, number, pytorch_lines
+from lrsearch.review.verdict import (
+    Estimate,
+    Standing,
+    Verdict,
+    better_rivals,
+    optimism_text,
+    p_text,
+    verdict,
+)
+from lrsearch.review.wording import number, pytorch_lines
 from lrsearch.schedules import Hyperparameters
 
 MOST_DECIMALS = 9
@@ -27,12 +36,15 @@ def verdict_section(study: ShownStudy, commands: Commands) -> str:
     return f'<section id="verdict">{found}{_cost(study)}</section>'
 
 
-def code_of(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+def code_of(
+    study: ShownStudy, points: Mapping[str | None, Hyperparameters], optimizer: str | None = None
+) -> str:
     """Return the lines of PyTorch of a point, with their import; empty where they cannot be written.
 
     Args:
         study: whose epochs are meant.
         points: hyperparameters by part.
+        optimizer: class of the optimizer; None for the study's.
     """
     steps = study.facts.steps_per_epoch
     if steps is None:
@@ -40,7 +52,7 @@ def code_of(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> 
     lines = ["import torch"]
     for part, point in points.items():
         try:
-            written = pytorch_lines(study.spec.optimizer.name, point, study.epochs, steps)
+            written = pytorch_lines(optimizer or study.spec.optimizer.name, point, study.epochs, steps)
         except LrsearchError:
             return ""
         lines += ["", *([f"# {part}"] if part is not None else []), *written]
@@ -57,7 +69,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
         f"{_doubts(checks(study.spec, study.facts.trials, found, commands.storage))}"
-        f"{_winners_code(study, winner)}"
+        f"{_winners_code(study, winner)}{_rivals_code(study, found)}"
     )
 
 
@@ -70,6 +82,19 @@ def _doubts(doubts: Sequence[str]) -> str:
 
 def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
     return _code(study, {None: _point(study, winner)}) if winner else ""
+
+
+def _rivals_code(study: ShownStudy, found: Verdict) -> str:
+    """Return the lines of PyTorch of the rivals that are shown to be better than the winner."""
+    codes = {
+        each.candidate.name: code_of(study, {None: _point(study, each)}, each.candidate.optimizer)
+        for each in better_rivals(found)
+    }
+    return "".join(
+        f"<h3>{escape(name)}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"
+        for name, code in codes.items()
+        if code
+    )
 
 
 def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
@@ -102,7 +127,7 @@ def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
         for name, found in figures
     )
     note = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}, with its 95% interval" if figures else ""
-    words = described(_point(study, winner), study.spec.optimizer.name)
+    words = candidate_words(winner.candidate, study.spec)
     return (
         f'<div class="hero"><p class="who">Winner: {escape(winner.candidate.name)}</p>'
         f'<p class="what">{escape(words)}</p><div class="tiles">{tiles}</div>{paragraph(note, "note")}</div>'
@@ -156,7 +181,7 @@ def _standings(study: ShownStudy, found: Verdict) -> str:
 
 
 def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: int) -> str:
-    words = described(_point(study, standing), study.spec.optimizer.name)
+    words = candidate_words(standing.candidate, study.spec)
     compared = standing.comparison
     p = p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"
     lost = f'<td class="number">{standing.lost} run{"" if standing.lost == 1 else "s"} lost</td>'

@@ -1,0 +1,190 @@
+"""Whether a searched schedule beats not searching: the search's best, baselines and schedule-free optimizers.
+
+    python -m benchmarks.rivals --storage sqlite:///rivals.db --markdown docs/rivals-benchmark.md
+
+Every case is a search and ``lrsearch confirm --rivals`` on 20 fresh seeds, half of which report. What is in
+the database is not trained again: a run that was interrupted goes on, and the page is written from it.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrsearch.retrainings import Confirmation
+from lrsearch.review.confirmation_wording import candidate_words
+from lrsearch.review.verdict import Estimate, Standing, Verdict, interval_text, p_text, verdict
+from lrsearch.review.wording import number
+from lrsearch.service.studies import stored_spec
+from lrsearch.spec import StudySpec
+from lrsearch.storage.database import open_database
+from lrsearch.storage.retrainings import latest_confirmation
+from lrsearch.storage.studies import find_study
+
+SEEDS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, and how long it is searched.
+
+    Args:
+        name: of the study.
+        task: a task that comes with lrsearch, or a file of ``examples/``.
+        options: of ``lrsearch optimize``.
+        top: trials that are confirmed.
+    """
+
+    name: str
+    task: str
+    options: str
+    top: int = 3
+
+    @property
+    def commands(self) -> tuple[str, str]:
+        """The search, and the confirmation."""
+        allowed = f" --allow-task {self.task}" if ".py:" in self.task else ""
+        return (
+            f"lrsearch optimize --task {self.task} --name {self.name} {self.options}",
+            f"lrsearch confirm {self.name} --rivals --seeds {SEEDS} --top {self.top}{allowed}",
+        )
+
+
+CASES = (
+    Case("mnist-mlp", "mnist-mlp", "--trials 40 --epochs 5"),
+    Case("mnist-cnn", "mnist-cnn", "--trials 16 --epochs 3", top=2),
+    Case("regression", "examples/regression.py:task", "--trials 40"),
+    Case("convolution", "examples/convolution.py:task", "--trials 40"),
+    Case("sequence", "examples/sequence.py:task", "--trials 40 --optimizer Adam"),
+    Case("fine-tuning", "examples/fine_tuning.py:task", "--trials 40 --optimizer Adam"),
+)
+COLUMNS: dict[str, Callable[[Standing], bool]] = {
+    "the search's best": lambda each: each.candidate.trial is not None,
+    "linear decay, tuned": lambda each: each.candidate.name.startswith("linear decay"),
+    "one cycle": lambda each: each.candidate.name.startswith("one cycle"),
+    "schedule-free SGD, tuned": lambda each: each.candidate.optimizer == "SGDScheduleFree",
+    "schedule-free AdamW, tuned": lambda each: each.candidate.optimizer == "AdamWScheduleFree",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--storage", required=True, help="URL of the database")
+    parser.add_argument("--cases", nargs="+", choices=[each.name for each in CASES], help="only these")
+    parser.add_argument("--options", default="", help="of both commands, such as '--workers 1'")
+    parser.add_argument("--markdown", type=Path, help="where the page is written; else it is printed")
+    parser.add_argument("--page-only", action="store_true", help="train nothing")
+    given = parser.parse_args(arguments)
+    cases = [each for each in CASES if not given.cases or each.name in given.cases]
+    for case in () if given.page_only else cases:
+        for command in case.commands:
+            print(command, flush=True)
+            words = [*shlex.split(command)[1:], *shlex.split(given.options), "--storage", given.storage]
+            subprocess.run([sys.executable, "-m", "lrsearch", *words], check=True)
+    page = "\n".join(page_lines(given.storage, cases)) + "\n"
+    if given.markdown is None:
+        print(page)
+    else:
+        given.markdown.write_text(page)
+
+
+def page_lines(storage: str, cases: Sequence[Case]) -> Iterator[str]:
+    """Yield the lines of the page, from what is stored."""
+    found = [(case, *_stored(storage, case)) for case in cases]
+    yield from INTRODUCTION.splitlines()
+    yield from _table(
+        ["task", *COLUMNS],
+        [
+            [case.name, *(_cell(_first(said.standings, is_it), said) for is_it in COLUMNS.values())]
+            for case, _spec, _confirmation, said in found
+        ],
+    )
+    yield from EXPLANATION.splitlines()
+    for case, spec, confirmation, said in found:
+        yield from _section(case, spec, confirmation, said)
+
+
+INTRODUCTION = """# Does a searched schedule beat not searching?
+
+Written by `python -m benchmarks.rivals --storage sqlite:///rivals.db --markdown docs/rivals-benchmark.md`.
+Each row is a search and a confirmation with `--rivals`: the best trials, the baselines and the schedule-free
+optimizers of [arXiv 2405.15682](https://arxiv.org/abs/2405.15682) on the same 20 fresh seeds, for the same
+epochs. 10 seeds select the best trial, the other 10 give the figures: validation losses, mean of 10. **Bold**
+is the smallest mean of a row; a star marks those that a paired t test, corrected for all comparisons of the
+confirmation, shows to differ from its winner.
+"""
+EXPLANATION = """
+Linear decay had as many epochs for tuning its learning rate as one schedule kind got in the search; each
+schedule-free optimizer as many as the whole search. One cycle rises to the valley of a range test of a few
+seconds, and is not tuned.
+"""
+
+
+def _stored(storage: str, case: Case) -> tuple[StudySpec, Confirmation, Verdict]:
+    with open_database(storage) as database:
+        record = find_study(database, case.name)
+        confirmation = latest_confirmation(database, record.uuid)
+        if confirmation is None:
+            raise SystemExit(f"{case.name} is not confirmed yet: leave --page-only out")
+        return stored_spec(record), confirmation, verdict(confirmation)
+
+
+def _first(standings: Sequence[Standing], is_it: Callable[[Standing], bool]) -> Standing | None:
+    """Return the standing of a column: of several trials the one that the selecting seeds prefer."""
+    return min(filter(is_it, standings), key=lambda each: each.selection, default=None)
+
+
+def _cell(standing: Standing | None, said: Verdict) -> str:
+    if standing is None:
+        return "-"
+    if standing.valid_loss is None:
+        return f"{standing.lost} runs lost"
+    shown = [_first(said.standings, is_it) for is_it in COLUMNS.values()]
+    smallest = min(each.valid_loss.mean for each in shown if each is not None and each.valid_loss is not None)
+    mean = number(standing.valid_loss.mean)
+    text = f"**{mean}**" if standing.valid_loss.mean == smallest else mean
+    return f"{text} \\*" if standing.comparison is not None and standing.comparison.is_shown else text
+
+
+def _section(case: Case, spec: StudySpec, confirmation: Confirmation, said: Verdict) -> Iterator[str]:
+    yield from ("", f"## {case.name}", "", *(f"    {command}" for command in case.commands), "")
+    yield from (said.sentence, "")
+    tests = list(dict.fromkeys(name for each in said.standings for name in each.test))
+    headings = [
+        "candidate",
+        "validation loss (95%)",
+        *(f"test {name}" for name in tests),
+        "above the winner",
+        "p",
+    ]
+    yield from _table(headings, [_row(each, spec, tests) for each in said.standings])
+    yield from ("", *(f"- {note[:1].upper()}{note[1:]}." for note in confirmation.notes))
+
+
+def _row(standing: Standing, spec: StudySpec, tests: Sequence[str]) -> list[str]:
+    compared = standing.comparison
+    return [
+        f"{standing.candidate.name}: {candidate_words(standing.candidate, spec)}",
+        _interval(standing.valid_loss) if standing.valid_loss else f"{standing.lost} runs lost",
+        *(_interval(standing.test.get(name)) for name in tests),
+        _interval(compared.difference) if compared else "",
+        p_text(compared.p).removeprefix("p = ").removeprefix("p ") if compared else "",
+    ]
+
+
+def _interval(found: Estimate | None) -> str:
+    return "-" if found is None else interval_text(found)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield "|".join(["", " --- ", *(" ---: " for _heading in headings[1:]), ""])
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The weights that an optimizer trains with, and those that it is judged by, where these are not the same.
+
+Schedule-free optimizers (arXiv 2405.15682) compute gradients at one point and keep an average beside it: the
+average is the model that they recommend. All others train the weights that they are judged by.
+"""
+
+from itertools import islice
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from lrsearch.tasks.randomness import fixed_randomness
+from lrsearch.tasks.task import Task
+from lrsearch.training.data import OTHER_RANDOMNESS, TrainingData, derived_seed
+from lrsearch.training.update import training_loss
+
+STATISTICS_BATCHES = 50  # as the authors of schedulefree advise
+
+
+def is_averaging(optimizer: Optimizer) -> bool:
+    """Return whether an optimizer keeps other weights to be judged by than it trains with."""
+    return any("train_mode" in group for group in optimizer.param_groups)
+
+
+def put_training_weights(optimizer: Optimizer) -> None:
+    """Put the weights that an optimizer trains with into its model."""
+    if is_averaging(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]  # which torch's own do not have
+
+
+def put_average(
+    task: Task, model: nn.Module, optimizer: Optimizer, data: TrainingData, seed: int, epoch: int
+) -> None:
+    """Put the weights that an optimizer is judged by into its model, after an epoch.
+
+    The running statistics of batch normalisation belong to the weights that were trained with: they are
+    taken anew, from forward passes alone.
+
+    Args:
+        task: which computes them.
+        model: on the data's device.
+        optimizer: of the model's parameters.
+        data: the task's.
+        seed: the study's: with the epoch it decides what is random in it.
+        epoch: epochs that the model was trained before this one, from 0.
+    """
+    if not is_averaging(optimizer):
+        return
+    optimizer.eval()  # type: ignore[attr-defined]
+    if not any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()):
+        return
+    with torch.no_grad(), fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
+        model.train()
+        for batches in islice(data.updates(seed, epoch), STATISTICS_BATCHES):
+            for batch in batches:
+                training_loss(task, model, batch)
