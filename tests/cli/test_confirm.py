@@ -1,5 +1,7 @@
 """``lrsearch confirm`` and ``audit``: what they print, and what they refuse."""
 
+import re
+
 import pytest
 
 from lrsearch.storage.database import open_database
@@ -32,6 +34,21 @@ def test_a_confirmation_is_shown_again_without_training(searched):
     """The same words."""
     first = succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1").out
     assert succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1").out == first
+
+
+def test_rivals_stand_in_the_table_with_their_optimizers(searched, tmp_path):
+    """And in the report, and the verdict says how they compare."""
+    outcome = succeed("confirm", searched, "--top", "1", "--seeds", "4", "--workers", "1", "--rivals")
+    lines = outcome.out.splitlines()
+    assert "needs no schedule" in lines[0] or "need no schedule" in lines[0]
+    assert any(
+        re.match(r"schedule-free SGD at a tuned \S+: SGDScheduleFree, lr \S+, constant, warm-up", each)
+        for each in lines
+    )
+    assert sum(line.startswith("schedule-free ") for line in lines) == 4
+    page = tmp_path / "report.html"
+    succeed("report", searched, "-o", str(page))
+    assert "AdamWScheduleFree, lr " in page.read_text()
 
 
 def test_an_audit_prints_what_the_pruner_has_lost(study_file):

@@ -12,7 +12,8 @@ def confirmation(losses, found=None, test=True):
     """Return a confirmation.
 
     Args:
-        losses: by candidate's name, a value per seed; ``inf`` diverges. Names of trials begin with "trial".
+        losses: by candidate's name, a value per seed; ``inf`` diverges. Names of trials begin with "trial",
+            those of rivals with "rival".
         found: what the search had found, by name.
         test: whether there is a test split.
     """
@@ -21,7 +22,9 @@ def confirmation(losses, found=None, test=True):
     for place, (name, values) in enumerate(losses.items()):
         trial = int(name.split()[1]) if name.startswith("trial") else None
         here = point(lr=0.1 * (place + 1))
-        candidates.append(Candidate(name, here, trial, found.get(name, 0.0) if trial is not None else None))
+        value = found.get(name, 0.0) if trial is not None else None
+        optimizer = "SGDScheduleFree" if name.startswith("rival") else None
+        candidates.append(Candidate(name, here, trial, value, optimizer))
         runs[name] = tuple(run(here, seed, value, test=test) for seed, value in enumerate(values, 1))
     seeds = tuple(range(1, 1 + len(next(iter(losses.values())))))
     return Confirmation(tuple(candidates), seeds, 2, runs, ("a note",), "2026-01-01T00:00:00+00:00")

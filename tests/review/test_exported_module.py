@@ -25,7 +25,7 @@ from tests.review.exports import EPOCHS, checked, export_of, network, specificat
 from tests.tasks.plain import regression
 
 CPU = torch.device("cpu")
-OPTIMIZER_KNOBS = {"SGD": {"momentum": 0.5}, "AdamW": {}, "LBFGS": {"max_iter": 1}}
+OPTIMIZER_KNOBS = {"SGD": {"momentum": 0.5}, "AdamW": {}, "LBFGS": {"max_iter": 1}, "AdamWScheduleFree": {}}
 GROUPS = {"lr_scales": {"1.*": 0.1, "*.bias": 0.5}, "layer_decay": 0.5, "frozen": ("0.weight",)}
 WARMUPS = [
     (name, warmup) for name, kind in KINDS.items() for warmup in (0.0, 0.3) if kind.takes_warmup or not warmup
@@ -47,7 +47,10 @@ def runs(text, folder):
 @pytest.mark.parametrize(("name", "warmup"), WARMUPS)
 @pytest.mark.parametrize(
     "optimizer",
-    ["SGD", pytest.param("AdamW", marks=pytest.mark.slow), pytest.param("LBFGS", marks=pytest.mark.slow)],
+    [
+        "SGD",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("AdamW", "LBFGS", "AdamWScheduleFree")),
+    ],
 )
 def test_the_self_test_of_every_kind_passes(name, warmup, optimizer, tmp_path):
     """With and without warm-up, in steps and in epochs, with a closure where the optimizer wants one."""

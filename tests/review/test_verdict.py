@@ -7,7 +7,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, ttest_1samp, ttest_rel
 
-from lrsearch.review.verdict import estimate, holm, optimism_text, p_text, paired_p, verdict
+from lrsearch.review.verdict import (
+    better_rivals,
+    estimate,
+    holm,
+    optimism_text,
+    p_text,
+    paired_p,
+    verdict,
+)
 from tests.review.confirmations import confirmation
 
 LOSSES = st.lists(st.floats(0.01, 10), min_size=2, max_size=20)
@@ -154,3 +162,51 @@ def test_a_task_without_a_test_split_has_no_test_figures():
 def test_p_values_are_written_in_two_digits(p, text):
     """Small ones as an upper limit."""
     assert p_text(p) == text
+
+
+def test_a_rival_is_compared_and_never_the_winner():
+    """It has another optimizer than the study, also where it is best on every seed."""
+    found = verdict(confirmation({"trial 7": WORSE, "the recipe": [x + 1 for x in WORSE], "rival": CLEAR}))
+    assert found.winner.candidate.name == "trial 7"
+    assert [each.candidate.name for each in found.standings] == ["trial 7", "rival", "the recipe"]
+    assert found.sentence.startswith("Use trial 7. ")
+    assert (
+        " An optimizer that needs no schedule is shown to be better: rival is 0.1 lower (" in found.sentence
+    )
+    assert [each.candidate.name for each in better_rivals(found)] == ["rival"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (WORSE, " Optimizers that need no schedule do worse: the nearest, rival is 0.1 higher ("),
+        (NOISY, " No difference is shown to an optimizer that needs no schedule: rival is "),
+        ([9.0] * 5 + [math.inf], " The optimizers that need no schedule, rival, diverged or failed."),
+    ],
+)
+def test_how_a_rival_compares_is_told_in_words(losses, words):
+    """Behind the sentence on the winner, which is what it is without."""
+    alone = {"trial 7": CLEAR, "the recipe": [x + 1 for x in WORSE]}
+    found = verdict(confirmation({**alone, "rival": losses}))
+    assert words in found.sentence
+    assert better_rivals(found) == []
+    assert found.sentence.startswith("Use trial 7. On 3 fresh seeds that did not select it, ")
+
+
+def test_the_nearest_rival_is_named_and_the_lost_one_too():
+    """Whatever their order."""
+    losses = {
+        "trial 7": CLEAR,
+        "rival A": [math.inf] * 6,
+        "rival B": WORSE,
+        "rival C": [x + 1 for x in WORSE],
+    }
+    sentence = verdict(confirmation(losses)).sentence
+    assert "do worse: the nearest, rival B is 0.1 higher (" in sentence
+    assert sentence.endswith("; rival A diverged or failed.")
+
+
+def test_a_rival_is_no_baseline():
+    """Where the study has none, that is said."""
+    found = verdict(confirmation({"trial 7": CLEAR, "rival": WORSE}))
+    assert "There was no baseline to compare it with. Optimizers that need no schedule" in found.sentence

@@ -145,6 +145,15 @@ def test_lbfgs_says_that_its_step_takes_a_closure():
     assert len(lines) == 2
 
 
+def test_a_schedule_free_optimizer_is_printed_with_its_import_and_its_modes():
+    """The lines run as they stand, and say when to change the mode."""
+    lines = pytorch_lines("SGDScheduleFree", Hyperparameters(2.0, "constant", {}, 0.5), 2, 4)
+    assert lines[0] == "import schedulefree"
+    assert lines[1] == "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.0)"
+    assert any(line.startswith("# optimizer.train() before the updates of an epoch") for line in lines)
+    assert built(lines)["optimizer"].param_groups[0]["lr"] == pytest.approx(0.5)
+
+
 def layered():
     """Return four layers, one of them with a norm."""
     norm = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))

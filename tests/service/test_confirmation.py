@@ -1,7 +1,10 @@
 """Confirmations and audits of real searches on the digits: what is trained, stored, and gone on with."""
 
+import hashlib
+import json
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import pytest
@@ -19,7 +22,7 @@ from lrsearch.service.studies import open_study, resolved, stored_spec
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.storage.range_tests import list_range_tests
-from lrsearch.storage.retrainings import latest_audit, latest_confirmation
+from lrsearch.storage.retrainings import key_of, latest_audit, latest_confirmation
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 from lrsearch.tasks.catalogue import load_task
@@ -104,6 +107,62 @@ def test_the_same_confirmation_again_trains_nothing(database, task):
     assert latest_confirmation(database, workshop.study_uuid).runs == first.runs
     more = list(confirm(workshop, replace(PLAN, seeds=5)))
     assert more[-1].of == 5 * EPOCHS
+
+
+def test_rivals_are_tuned_as_long_as_the_whole_search_and_trained_on_the_same_seeds(database, task):
+    """Six trials of three epochs are six runs for each; without a schedule, by optimizers of their own."""
+    workshop = searched(database, task)
+    progress = list(confirm(workshop, replace(PLAN, rivals=True)))
+    found = latest_confirmation(database, workshop.study_uuid)
+    sgd, adamw = found.candidates[-2:]
+    assert [each.optimizer for each in (sgd, adamw)] == ["SGDScheduleFree", "AdamWScheduleFree"]
+    assert sgd.name.startswith("schedule-free SGD at a tuned ")
+    assert adamw.point["kind"] == "constant"
+    tuning = {each.stage: each.of for each in progress if each.stage.endswith("a rival")}
+    assert tuning == {
+        f"tuning schedule-free {name}, a rival": 3 * EPOCHS for name in ("SGD", "AdamW")
+    }  # in two halves
+    assert found.notes[1].startswith("schedule-free SGD was tuned with 6 runs of 3 epochs")
+    for rival in (sgd, adamw):
+        assert [run.seed for run in found.runs[rival.name]] == [1, 2, 3, 4]
+        assert all(run.test and run.value < 2.0 for run in found.runs[rival.name])
+    assert not verdict(found).winner.candidate.is_rival
+    assert list(confirm(workshop, replace(PLAN, rivals=True))) == []
+
+
+def test_a_rival_keeps_the_weight_decay_of_its_family_alone(database, task):
+    """Of SGD's study the one of SGD, as the number means something else to AdamW."""
+    optimizer = {"name": "SGD", "weight_decay": 1e-3, "momentum": 0.9}
+    workshop = searched(database, task, optimizer=optimizer)
+    list(confirm(workshop, replace(PLAN, rivals=True)))
+    sgd, adamw = latest_confirmation(database, workshop.study_uuid).candidates[-2:]
+    assert (sgd.point["weight_decay"], adamw.point["weight_decay"]) == (1e-3, 0.0)
+
+
+def test_a_study_of_a_schedule_free_optimizer_is_confirmed_like_another(database, task):
+    """It searches its rate and warm-up alone, and has the other one as its rival."""
+    workshop = searched(database, task, optimizer={"name": "SGDScheduleFree"}, space={})
+    assert workshop.spec.space.kinds == ["constant"]
+    list(confirm(workshop, replace(PLAN, rivals=True)))
+    found = latest_confirmation(database, workshop.study_uuid)
+    assert [each.optimizer for each in found.candidates if each.is_rival] == ["AdamWScheduleFree"]
+    assert "schedulefree's default lr 1, constant" in found.runs
+
+
+def test_rivals_that_are_not_installed_are_refused_before_anything_is_trained(database, task, monkeypatch):
+    """With the command that installs them."""
+    workshop = searched(database, task)
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    with pytest.raises(SpecError, match=r"pip install 'lrsearch\[schedulefree\]'"):
+        next(confirm(workshop, replace(PLAN, rivals=True)))
+
+
+def test_runs_of_the_studys_own_optimizer_are_found_under_the_keys_that_they_had():
+    """Whatever is stored was stored before runs could name an optimizer."""
+    content = {"point": {"lr": 0.1}, "seed": 3, "epochs": 2, "test": True}
+    old = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert key_of(Run({"lr": 0.1}, 3, 2, test=True)) == old
+    assert key_of(Run({"lr": 0.1}, 3, 2, test=True, optimizer="SGDScheduleFree")) != old
 
 
 @pytest.mark.slow

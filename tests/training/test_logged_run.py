@@ -64,9 +64,9 @@ def test_a_logged_run_is_the_trial_that_the_reference_trainer_trains(point):
         assert torch.equal(tensor, weights[name])
 
 
-@pytest.mark.parametrize("optimizer", ["AdamW", "LBFGS"])
+@pytest.mark.parametrize("optimizer", ["AdamW", "LBFGS", "SGDScheduleFree"])
 def test_so_it_is_under_other_optimizers(optimizer):
-    """Also where the step takes a closure."""
+    """Also where the step takes a closure, or the average of the weights is judged."""
     point = Hyperparameters(0.01, "CosineAnnealingLR")
     _run, epochs = logged(point, optimizer)
     expected, _weights = reference(point, optimizer)

@@ -23,7 +23,14 @@ CASES = [
     ("Adam", point(0.01, amsgrad=True)),
     ("AdamW", point(0.01, "StepLR", {"step_fraction": 0.3, "gamma": 0.5})),
 ]
-EAGER_CASES = [*CASES, ("LBFGS", point(0.1)), ("RMSprop", point(0.01, momentum=0.5)), ("NAdam", point(0.01))]
+EAGER_CASES = [
+    *CASES,
+    ("LBFGS", point(0.1)),
+    ("RMSprop", point(0.01, momentum=0.5)),
+    ("NAdam", point(0.01)),
+    ("SGDScheduleFree", point(0.5)),
+    ("AdamWScheduleFree", point(0.01, "LinearLR")),
+]
 
 
 class Normalised(nn.Sequential):

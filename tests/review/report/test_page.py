@@ -9,6 +9,7 @@ from html import unescape
 import pytest
 
 from lrsearch.code import is_reference
+from lrsearch.retrainings import Candidate
 from lrsearch.review.report.comparison_page import comparison_page
 from lrsearch.review.report.html import script_json
 from lrsearch.review.report.page import figures_page, report_page
@@ -60,6 +61,31 @@ def test_a_confirmation_gives_the_verdict():
     assert "28 of 40" in section
     assert "Not confirmed" not in section
     assert "confirm it" not in section
+
+
+def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
+    """Behind those of the winner; one that is not better has no lines."""
+    confirmation = CONFIRMED.confirmation
+    point = {"lr": 2.5, "kind": "constant", "warmup_fraction": 0.0}
+    rival = Candidate("schedule-free SGD", point, optimizer="SGDScheduleFree")
+    [winner, *_others] = [confirmation.runs[each.name] for each in confirmation.candidates]
+
+    def section(difference):
+        runs = tuple(
+            replace(run, valid_losses=(*run.valid_losses[:-1], run.value + difference)) for run in winner
+        )
+        added = replace(
+            confirmation,
+            candidates=(*confirmation.candidates, rival),
+            runs=confirmation.runs | {rival.name: runs},
+        )
+        return verdict_section(ShownStudy(replace(CONFIRMED, confirmation=added)), COMMANDS)
+
+    better, worse = section(-0.05), section(0.05)
+    assert "SGDScheduleFree, lr 2.5, constant" in words(worse)
+    assert "schedulefree.SGDScheduleFree" not in words(worse)
+    assert "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.5)" in words(better)
+    assert "schedule-free SGD, in PyTorch" in words(better)
 
 
 def test_without_a_confirmation_it_says_so():
