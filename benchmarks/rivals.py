@@ -25,6 +25,7 @@ from lrsearch.storage.retrainings import latest_confirmation
 from lrsearch.storage.studies import find_study
 
 SEEDS = 20
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @dataclass(frozen=True)
