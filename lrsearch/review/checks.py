@@ -63,7 +63,7 @@ def _found_since(trials: Sequence[TrialRecord], found: Verdict, command: _Comman
     if newer is not None:
         yield (
             f"trial {newer.number} has a smaller loss in the search than all that were compared. Confirm "
-            f"again: {command('confirm', '--seeds', str(2 * _reporting(found)))}"
+            f"again: {command('confirm', '--seeds', str(2 * _reporting(found)), *_rivals(found))}"
         )
 
 
@@ -144,9 +144,13 @@ def _within_noise(found: Verdict, command: _Commands) -> Iterator[str]:
     if not others:
         return
     nearest = min(others, key=lambda each: each.comparison.difference.mean if each.comparison else 0.0)
-    rivals = ["--rivals"] if any(each.candidate.is_rival for each in found.standings) else []
     seeds = 4 * _reporting(found)
     yield (
         f"the margin to {nearest.candidate.name} is within the noise of the seeds. More seeds see "
-        f"smaller differences: {command('confirm', '--seeds', str(seeds), *rivals)}"
+        f"smaller differences: {command('confirm', '--seeds', str(seeds), *_rivals(found))}"
     )
+
+
+def _rivals(found: Verdict) -> list[str]:
+    """Return the option with which a confirmation compares with rivals again, if it has."""
+    return ["--rivals"] if any(each.candidate.is_rival for each in found.standings) else []

@@ -93,3 +93,14 @@ def test_a_margin_within_the_noise_asks_for_more_seeds():
     (doubt,) = checks(study(), trials(), found({"trial 1": CLEAR, "the recipe": noisy}))
     assert doubt.startswith("the margin to the recipe is within the noise of the seeds.")
     assert doubt.endswith("lrsearch confirm 'my study' --seeds 12")
+
+
+def test_a_confirmation_with_rivals_is_advised_with_rivals():
+    """Else the newer one would say nothing of them."""
+    losses = {"trial 1": CLEAR, "the recipe": WORSE, "rival": CLEAR[::-1]}
+    [doubt] = checks(study(), trials(), found(losses))
+    assert doubt.startswith("the margin to rival is within the noise of the seeds")
+    assert doubt.endswith("lrsearch confirm 'my study' --seeds 12 --rivals")
+    newer = [*trials(), TrialRecord(30, "COMPLETE", 0.1, False, GOOD, 10)]
+    [since, _margin] = checks(study(), newer, verdict(confirmation(losses, found={"trial 1": 0.5})))
+    assert since.endswith("lrsearch confirm 'my study' --seeds 6 --rivals")

@@ -43,7 +43,8 @@ def _examinations(study: ShownStudy, commands: Commands) -> str:
     lines = []
     if confirmation is not None:
         top = sum(each.trial is not None for each in confirmation.candidates)
-        lines.append(f"{commands.confirm} --top {top} --seeds {len(confirmation.seeds)}")
+        rivals = " --rivals" if any(each.is_rival for each in confirmation.candidates) else ""
+        lines.append(f"{commands.confirm} --top {top} --seeds {len(confirmation.seeds)}{rivals}")
     if audit is not None:
         lines.append(f"{commands.audit.partition(' --sample')[0]} --sample {len(audit.runs)}")
     note = "Several workers find other trials each time: which points are proposed depends on who ends first."

@@ -70,7 +70,7 @@ def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
     rival = Candidate("schedule-free SGD", point, optimizer="SGDScheduleFree")
     [winner, *_others] = [confirmation.runs[each.name] for each in confirmation.candidates]
 
-    def section(difference):
+    def page(difference):
         runs = tuple(
             replace(run, valid_losses=(*run.valid_losses[:-1], run.value + difference)) for run in winner
         )
@@ -79,13 +79,14 @@ def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
             candidates=(*confirmation.candidates, rival),
             runs=confirmation.runs | {rival.name: runs},
         )
-        return verdict_section(ShownStudy(replace(CONFIRMED, confirmation=added)), COMMANDS)
+        return words(report_page(replace(CONFIRMED, confirmation=added), COMMANDS))
 
-    better, worse = section(-0.05), section(0.05)
-    assert "SGDScheduleFree, lr 2.5, constant" in words(worse)
-    assert "schedulefree.SGDScheduleFree" not in words(worse)
-    assert "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.5)" in words(better)
-    assert "schedule-free SGD, in PyTorch" in words(better)
+    better, worse = page(-0.05), page(0.05)
+    assert "SGDScheduleFree, lr 2.5, constant" in worse
+    assert "schedulefree.SGDScheduleFree" not in worse
+    assert "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.5)" in better
+    assert "schedule-free SGD, in PyTorch" in better
+    assert "confirm it --top 2 --seeds 6 --rivals" in better
 
 
 def test_without_a_confirmation_it_says_so():
