@@ -21,6 +21,7 @@ extensions = [
     "self_contained",
 ]
 exclude_patterns = ["_build"]
+smartquotes = False  # two hyphens are an option of a command, not a dash
 
 # Pages are Markdown that reads well without this site; two dollar signs enclose a formula there as here.
 myst_enable_extensions = ["dollarmath"]
