@@ -1,5 +1,6 @@
 """How Sphinx builds the site from these pages: ``make docs``. Nothing is fetched, then or by a reader."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 
 import lrsearch  # noqa: E402
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # furo's colours let every logger speak
 
 project = "lrsearch"
 copyright = "the authors of lrsearch, Apache-2.0"  # noqa: A001
@@ -19,6 +22,7 @@ extensions = [
     "command_reference",
     "mathml",
     "outside_pages",
+    "plain_fields",
     "self_contained",
 ]
 exclude_patterns = ["_build"]
@@ -40,9 +44,11 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
-# Types of other libraries, whose documentation is not fetched.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|optuna|pandas|pd|numpy|np|collections|pathlib|typing|nn|matplotlib)(\..*)?")
+    # types of other libraries, whose documentation is not fetched
+    ("py:.*", r"(torch|optuna|pandas|pd|numpy|np|collections|pathlib|os|nn)\..*|Optimizer|BaseTrial"),
+    # names of types that no page promises
+    ("py:class", r"lrsearch\.[a-z]\w*\..*|Named|Pair|tuple\[str"),
 ]
 
 html_theme = "furo"
