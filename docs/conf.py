@@ -28,8 +28,9 @@ extensions = [
 exclude_patterns = ["_build"]
 smartquotes = False  # two hyphens are an option of a command, not a dash
 
-# Pages are Markdown that reads well without this site; two dollar signs enclose a formula there as here.
+# Pages are Markdown that reads well without this site, and has formulas as GitHub writes them.
 myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
@@ -54,7 +55,7 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = f"lrsearch {lrsearch.__version__}"
 html_static_path = ["_static"]
-html_css_files = ["wide-tables.css"]
+html_css_files = ["tables-and-formulas.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"

@@ -164,9 +164,9 @@ def trial(
     """Begin a trial of a study whose training is a script of the user's, and end it with the block.
 
     Leaving the block normally makes the trial COMPLETE, with the last reported loss as its value, after
-    however many epochs. :class:`lrsearch.TrialPruned` ends the block and the trial, and goes no further. Any other
-    exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt and
-    ``sys.exit()`` give the trial back instead.
+    however many epochs. :class:`lrsearch.TrialPruned` ends the block and the trial, and goes no further.
+    Any other exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt
+    and ``sys.exit()`` give the trial back instead.
     Inside ``lrsearch worker --command`` the trial is the worker's, whatever the arguments say.
 
     Args:
