@@ -68,7 +68,7 @@ def tuned(
 
 
 def runs_of_the_search(workshop: Workshop, share: float = 1.0) -> int:
-    """Return how many whole runs have as many epochs as a share of all trials, but at least ``LEAST_RUNS``."""
+    """Return how many whole runs have the epochs of a share of all trials, but at least ``LEAST_RUNS``."""
     record = find_study(workshop.database, workshop.spec.name)
     epochs = sum(each.epochs for each in trial_records(workshop.database, record))
     return max(LEAST_RUNS, round(share * epochs / (workshop.spec.epochs or 1)))
