@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: search test test-slow test-gpu lint clean
+.PHONY: search test test-slow test-gpu lint docs clean
 
 search: $(VENV)/.installed
 	$(BIN)/lrsearch optimize studies/digits-tpe.toml
@@ -29,6 +29,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+
+# The site, in docs/_build/html: a warning is an error, so every link and every docstring holds.
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -W --keep-going -n --quiet -b html docs docs/_build/html
 
 clean:
 	rm -rf $(VENV)

@@ -56,7 +56,7 @@ after start-up | bare arrays | after start-up over bare |
 def net_table(result: NetResult) -> str:
     """Return the table of a net."""
     rows = "\n".join(_row(figure, result) for figure in result.figures)
-    return f"### {result.net}\n\n{NET_HEAD}\n{rows}\n\n{_floor_words(result)}\n"
+    return f"## {result.net}\n\n{NET_HEAD}\n{rows}\n\n{_floor_words(result)}\n"
 
 
 def _floor_words(result: NetResult) -> str:
@@ -150,7 +150,7 @@ def _gpu_goals(result: NetResult, ordinary: Figure) -> Iterator[Goal]:
 def end_to_end_table(runs: Sequence[EndToEnd]) -> str:
     """Return the table of ``lrsearch optimize``."""
     rows = "\n".join(_search_row(run) for run in runs)
-    return f"### lrsearch optimize\n\n{SEARCH_HEAD}\n{rows}\n"
+    return f"## lrsearch optimize\n\n{SEARCH_HEAD}\n{rows}\n"
 
 
 def _search_row(run: EndToEnd) -> str:
@@ -163,7 +163,7 @@ def _search_row(run: EndToEnd) -> str:
 
 def goal_table(found: Sequence[Goal]) -> str:
     """Return the table of goals."""
-    head = ["### Goals", "", "| what | goal | measured | |", "| --- | --- | ---: | --- |"]
+    head = ["## Goals", "", "| what | goal | measured | |", "| --- | --- | ---: | --- |"]
     return "\n".join([*head, *(goal.row() for goal in found)]) + "\n"
 
 
