@@ -119,9 +119,8 @@ is the smallest mean of a row; a star marks those that a paired t test, correcte
 confirmation, shows to differ from its winner.
 """
 EXPLANATION = """
-Linear decay had as many epochs for tuning its learning rate as one schedule kind got in the search; each
-schedule-free optimizer as many as the whole search. One cycle rises to the valley of a range test of a few
-seconds, and is not tuned.
+Linear decay and the schedule-free optimizers had as many epochs each for tuning their learning rates as the
+whole search. One cycle rises to the valley of a range test of a few seconds, and is not tuned.
 """
 
 

@@ -11,7 +11,7 @@ from lrsearch.schedules import Hyperparameters
 from lrsearch.search import baselines
 from lrsearch.service.range_test import RangeTestPlan, find_range, stored_range_test
 from lrsearch.service.retraining import RetrainingProgress, Workshop
-from lrsearch.service.tuning import LEAST_RATES, Tuning, epochs_trained, tuned
+from lrsearch.service.tuning import LEAST_RUNS, Tuning, runs_of_the_search, tuned
 from lrsearch.spec import StudySpec, optimizer_named
 
 VALLEY = "valley"  # a rule of the range test
@@ -51,28 +51,29 @@ def recipe(spec: StudySpec) -> Baseline:
 
 
 def tuned_linear_decay(
-    workshop: Workshop, stop_requested: Callable[[], bool]
+    workshop: Workshop, stop_requested: Callable[[], bool], *, thoroughly: bool = False
 ) -> Generator[RetrainingProgress, None, Baseline | None]:
     """Tune the rate of linear decay with as many epochs as one schedule kind got in the study.
 
     Args:
         workshop: where.
         stop_requested: asked after every epoch.
+        thoroughly: whether it gets as many epochs as all kinds had together, as rivals do.
 
     Returns:
         None if it was stopped.
     """
     spec = workshop.spec
-    share = epochs_trained(workshop) / len(spec.space.kinds or ("constant",))
-    count = max(LEAST_RATES, round(share / (spec.epochs or 1)))
+    kinds = len(spec.space.kinds or ("constant",))
+    runs = runs_of_the_search(workshop, 1.0 if thoroughly else 1 / kinds)
     tuning = Tuning("linear decay, a baseline", lambda lr: baselines.linear_decay(spec, lr))
-    found = yield from tuned(workshop, tuning, count, stop_requested)
+    found = yield from tuned(workshop, tuning, runs, stop_requested)
     if found is None:
         return None
+    length = "the whole search trained" if thoroughly else "one schedule kind got in the search"
     note = (
-        f"linear decay was tuned with {found.runs} runs of {spec.epochs} epochs (as much as one "
-        f"schedule kind got in the search, but at least {LEAST_RATES} runs): of these rates, {found.lr:.3g} "
-        "is best"
+        f"linear decay was tuned with {found.runs} runs of {spec.epochs} epochs (as much as {length}, but at "
+        f"least {LEAST_RUNS} runs): of these rates, {found.lr:.3g} is best"
     )
     point = baselines.linear_decay(spec, found.lr)
     return _baseline(f"linear decay from a tuned {found.lr:.3g}", point, note)

@@ -62,7 +62,7 @@ def confirm(
     ranked = ranked_trials(workshop)
     if plan.rivals:
         check_rivals(spec)
-    linear_decay = yield from tuned_linear_decay(workshop, stop_requested)
+    linear_decay = yield from tuned_linear_decay(workshop, stop_requested, thoroughly=plan.rivals)
     if linear_decay is None:
         return
     rivals = (yield from tuned_rivals(workshop, stop_requested)) if plan.rivals else []

@@ -8,7 +8,7 @@ from lrsearch.parameters import Choice, Range, Scalar
 from lrsearch.retrainings import Candidate
 from lrsearch.search.baselines import WARMUP_FRACTION, schedule_free
 from lrsearch.service.retraining import RetrainingProgress, Workshop
-from lrsearch.service.tuning import LEAST_RATES, Tuning, epochs_trained, tuned
+from lrsearch.service.tuning import LEAST_RUNS, Tuning, runs_of_the_search, tuned
 from lrsearch.spec import StudySpec, resolve
 
 _FAMILIES = {"SGDScheduleFree": "SGD", "AdamWScheduleFree": "AdamW"}
@@ -55,7 +55,7 @@ def tuned_rivals(
     Returns:
         None if it was stopped.
     """
-    runs = max(LEAST_RATES, round(epochs_trained(workshop) / (workshop.spec.epochs or 1)))
+    runs = runs_of_the_search(workshop)
     rivals = []
     for kind in _rivals_of(workshop.spec):
         rival = yield from _tuned_rival(workshop, kind, runs, stop_requested)
@@ -77,7 +77,7 @@ def _tuned_rival(
         return None
     note = (
         f"{name} was tuned with {found.runs} runs of {spec.epochs} epochs (as much as the whole search "
-        f"trained, but at least {LEAST_RATES} runs): of these rates, {found.lr:.3g} is best"
+        f"trained, but at least {LEAST_RUNS} runs): of these rates, {found.lr:.3g} is best"
     )
     point = schedule_free(spec, found.lr).to_point()
     candidate = Candidate(f"{name} at a tuned {found.lr:.3g}", point, optimizer=kind.name)

@@ -10,7 +10,9 @@ from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 
-LEAST_RATES = 3  # with fewer, nothing is tuned
+LEAST_RUNS = (
+    6  # three rates spread over a range of decades, and three around the best: with fewer, it is missed
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ def tuned(
     return Tuned(_best(losses), len(losses))
 
 
-def epochs_trained(workshop: Workshop) -> int:
-    """Return how many epochs the trials of a study were trained, all together."""
+def runs_of_the_search(workshop: Workshop, share: float = 1.0) -> int:
+    """Return how many whole runs have the epochs of a share of all trials, but at least ``LEAST_RUNS``."""
     record = find_study(workshop.database, workshop.spec.name)
-    return sum(each.epochs for each in trial_records(workshop.database, record))
+    epochs = sum(each.epochs for each in trial_records(workshop.database, record))
+    return max(LEAST_RUNS, round(share * epochs / (workshop.spec.epochs or 1)))
 
 
 def _tried(

@@ -86,16 +86,32 @@ def test_a_confirmation_trains_the_best_trials_and_three_baselines_on_fresh_seed
     assert verdict(found).winner is not None
 
 
+def tuned(database, workshop, plan):
+    """Confirm, and return how many epochs linear decay was tuned with, and the note on it."""
+    progress = [each for each in confirm(workshop, plan) if each.stage.startswith("tuning linear decay")]
+    note = latest_confirmation(database, workshop.study_uuid).notes[0]
+    return sum(each.of for each in progress if each.epochs == each.of), note
+
+
 def test_the_baseline_is_tuned_as_long_as_a_schedule_kind_was_searched(database, task):
-    """Six trials of three epochs over two kinds are nine epochs: three runs, under the study's seed."""
-    workshop = searched(database, task)
-    progress = list(confirm(workshop, PLAN))
-    tuning = [each for each in progress if each.stage.startswith("tuning")]
-    assert sum(each.of for each in tuning if each.epochs == each.of) == 3 * EPOCHS
-    assert (
-        "linear decay was tuned with 3 runs of 3 epochs"
-        in latest_confirmation(database, workshop.study_uuid).notes[0]
-    )
+    """Sixteen trials of three epochs over two kinds are 24 epochs: eight runs, under the study's seed."""
+    epochs, note = tuned(database, searched(database, task, trials=16), PLAN)
+    assert epochs == 8 * EPOCHS
+    assert note.startswith("linear decay was tuned with 8 runs of 3 epochs (as much as one schedule kind got")
+
+
+def test_a_baseline_is_tuned_with_six_runs_however_short_the_search_was(database, task):
+    """Three rates over the whole range, and three around the best: with fewer it would be no baseline."""
+    epochs, note = tuned(database, searched(database, task), PLAN)
+    assert epochs == 6 * EPOCHS
+    assert "but at least 6 runs" in note
+
+
+def test_beside_rivals_the_baseline_is_tuned_as_long_as_they_are(database, task):
+    """As many epochs as the whole search had: else the comparison would say which was tuned longer."""
+    epochs, note = tuned(database, searched(database, task, trials=8), replace(PLAN, rivals=True))
+    assert epochs == 8 * EPOCHS
+    assert note.startswith("linear decay was tuned with 8 runs of 3 epochs (as much as the whole search")
 
 
 def test_the_same_confirmation_again_trains_nothing(database, task):
@@ -180,7 +196,7 @@ def test_a_confirmation_that_is_stopped_goes_on_where_it_was(database, task):
     assert latest_confirmation(database, workshop.study_uuid) is None
     after = list(confirm(workshop, PLAN))
     assert latest_confirmation(database, workshop.study_uuid) is not None
-    whole = 3 * EPOCHS + 20 * EPOCHS
+    whole = 6 * EPOCHS + 20 * EPOCHS
     assert before[-1].of > 0
     assert sum(each.of for each in after if each.epochs == each.of) < whole
 
