@@ -32,6 +32,7 @@ smartquotes = False  # two hyphens are an option of a command, not a dash
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
+highlight_language = "none"  # of blocks that say none: what a command prints
 html_math_renderer = "mathml"
 
 # Pages of the site whose text lies outside of this folder; each has a file here with a link to it.
