@@ -54,6 +54,7 @@ nitpick_ignore_regex = [
 ]
 
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "75%"}}  # comments beside commands fit
 html_title = f"lrsearch {lrsearch.__version__}"
 html_static_path = ["_static"]
 html_css_files = ["tables-and-formulas.css"]
