@@ -15,6 +15,7 @@ from lrsearch.errors import InputError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
 from lrsearch.training.averaging import put_judged_weights, put_training_weights
+from lrsearch.training.devices import threads_for
 
 try:
     import_torchvision()  # which Lightning imports too, and without this care for its compiled operators
@@ -163,7 +164,8 @@ def optimize(
         vars(trained)["configure_optimizers"] = lambda: configure_optimizers(trained, trial)
         callbacks = [*arguments.get("callbacks", ()), TrialCallback(trial, monitor, metrics)]
         fit = Trainer(**{**arguments, "callbacks": callbacks, "max_epochs": trial.epochs})
-        fit.fit(trained, datamodule=datamodule)
+        with threads_for(trained, fit.strategy.root_device):
+            fit.fit(trained, datamodule=datamodule)
 
     caller = "lrsearch.lightning.optimize"
     with _devices_unsaid(), foreign_warnings_hidden():

@@ -13,6 +13,7 @@ from lrsearch.errors import InputError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
 from lrsearch.training.averaging import put_judged_weights, put_training_weights
+from lrsearch.training.devices import threads_for
 
 try:
     import_torchvision()  # which transformers imports too, and without this care for its compiled operators
@@ -159,7 +160,8 @@ def optimize(
     def train(trial: Trial) -> None:
         made = seeded()
         attach(made, trial, monitor=monitor, metrics=metrics)
-        made.train()
+        with threads_for(_model(made), made.args.device):
+            made.train()
 
     epochs = seeded().args.num_train_epochs
     if epochs != int(epochs):
