@@ -48,7 +48,10 @@ autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
 nitpick_ignore_regex = [
     # types of other libraries, whose documentation is not fetched
-    ("py:.*", r"(torch|optuna|pandas|pd|numpy|np|collections|pathlib|os|nn)\..*|Optimizer|BaseTrial"),
+    (
+        "py:.*",
+        r"(torch|lightning|transformers|optuna|pandas|pd|numpy|np|collections|pathlib|os|nn)\..*|Optimizer|BaseTrial",
+    ),
     # names of types that no page promises
     ("py:class", r"lrsearch\.[a-z]\w*\..*|Named|Pair|tuple\[str"),
 ]

@@ -250,12 +250,12 @@ def _sentence_of_rivals(rivals: Sequence[Standing]) -> str:
     best = _nearest(compared)
     rest = [each for each in rivals if each.comparison is None]
     lost = f"; {_names(rest)} diverged or failed" if rest else ""
-    found = f"{best.candidate.name} is {_difference(best)}"
+    found = f"{best.candidate.name}, is {_difference(best)}"
     if _is_better(best):
-        return f"An optimizer that needs no schedule is shown to be better: {found}{lost}."
+        return f"An optimizer that needs no schedule is shown to be better: the best, {found}{lost}."
     if _is_worse(best):
         return f"Optimizers that need no schedule do worse: the nearest, {found}{lost}."
-    return f"No difference is shown to an optimizer that needs no schedule: {found}{lost}."
+    return f"No difference is shown to an optimizer that needs no schedule: the nearest, {found}{lost}."
 
 
 def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmation) -> str:

@@ -171,7 +171,8 @@ def test_a_rival_is_compared_and_never_the_winner():
     assert [each.candidate.name for each in found.standings] == ["trial 7", "rival", "the recipe"]
     assert found.sentence.startswith("Use trial 7. ")
     assert (
-        " An optimizer that needs no schedule is shown to be better: rival is 0.1 lower (" in found.sentence
+        " An optimizer that needs no schedule is shown to be better: the best, rival, is 0.1 lower ("
+        in found.sentence
     )
     assert [each.candidate.name for each in better_rivals(found)] == ["rival"]
 
@@ -179,8 +180,8 @@ def test_a_rival_is_compared_and_never_the_winner():
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        (WORSE, " Optimizers that need no schedule do worse: the nearest, rival is 0.1 higher ("),
-        (NOISY, " No difference is shown to an optimizer that needs no schedule: rival is "),
+        (WORSE, " Optimizers that need no schedule do worse: the nearest, rival, is 0.1 higher ("),
+        (NOISY, " No difference is shown to an optimizer that needs no schedule: the nearest, rival, is "),
         ([9.0] * 5 + [math.inf], " The optimizers that need no schedule, rival, diverged or failed."),
     ],
 )
@@ -202,7 +203,7 @@ def test_the_nearest_rival_is_named_and_the_lost_one_too():
         "rival C": [x + 1 for x in WORSE],
     }
     sentence = verdict(confirmation(losses)).sentence
-    assert "do worse: the nearest, rival B is 0.1 higher (" in sentence
+    assert "do worse: the nearest, rival B, is 0.1 higher (" in sentence
     assert sentence.endswith("; rival A diverged or failed.")
 
 
