@@ -5,31 +5,37 @@ from pathlib import Path
 
 import pytest
 
-import lrsearch
 from benchmarks.own_tasks import lines_for_the_search
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SEARCHES = ("convolution", "fine_tuning", "lbfgs", "regression", "sequence")
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_as_a_script(path, monkeypatch, tmp_path, capsys):
-    """As ``python examples/NAME.py`` does, with two trials of two epochs for each search."""
-    optimize = lrsearch.optimize
-
-    def short(task, **arguments):
-        return optimize(task, **{**arguments, "trials": 2, "epochs": 2, "progress": False})
-
-    monkeypatch.setattr(lrsearch, "optimize", short)
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    """Run in an empty folder, with a database of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LRSEARCH_STORAGE", raising=False)
-    runpy.run_path(str(path), run_name="__main__")
+
+
+def run(monkeypatch, path):
+    """Run a script as ``python PATH --trials 2 --epochs 2`` does."""
+    monkeypatch.setattr("sys.argv", [str(path), "--trials", "2", "--epochs", "2"])
+    return runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_prints_its_winner_and_the_lines_of_pytorch(name, monkeypatch, capsys):
+    """The budget on the command line is the one that is trained."""
+    run(monkeypatch, EXAMPLES / f"{name}.py")
     printed = capsys.readouterr().out
     assert "best trial" in printed
+    assert " of 2, validation loss" in printed
+    assert "# for 2 epochs of" in printed
     assert "torch.optim." in printed
 
 
-@pytest.mark.parametrize("name", ["regression", "convolution", "sequence"])
+@pytest.mark.parametrize("name", ["convolution", "regression", "sequence"])
 def test_a_search_takes_at_most_15_lines_beside_model_and_data(name):
     """The task's definition and the call, counted in the file."""
-    path = next(path for path in EXAMPLES if path.stem == name)
-    assert 5 < lines_for_the_search(path) <= 15
+    assert 5 < lines_for_the_search(EXAMPLES / f"{name}.py") <= 15
