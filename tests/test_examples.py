@@ -8,7 +8,7 @@ import pytest
 from benchmarks.own_tasks import lines_for_the_search
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SEARCHES = ("convolution", "fine_tuning", "lbfgs", "regression", "sequence")
+SEARCHES = ("characters", "convolution", "fine_tuning", "lbfgs", "regression", "sequence")
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_a_search_prints_its_winner_and_the_lines_of_pytorch(name, monkeypatch, 
     assert "torch.optim." in printed
 
 
-@pytest.mark.parametrize("name", ["convolution", "regression", "sequence"])
+@pytest.mark.parametrize("name", ["characters", "convolution", "regression", "sequence"])
 def test_a_search_takes_at_most_15_lines_beside_model_and_data(name):
     """The task's definition and the call, counted in the file."""
     assert 5 < lines_for_the_search(EXAMPLES / f"{name}.py") <= 15
