@@ -39,3 +39,11 @@ def test_a_search_prints_its_winner_and_the_lines_of_pytorch(name, monkeypatch, 
 def test_a_search_takes_at_most_15_lines_beside_model_and_data(name):
     """The task's definition and the call, counted in the file."""
     assert 5 < lines_for_the_search(EXAMPLES / f"{name}.py") <= 15
+
+
+def test_the_objective_searches_a_schedule_beside_parameters_of_its_own(monkeypatch, capsys):
+    """The winner that is printed has the width and the learning rate."""
+    ran = run(monkeypatch, EXAMPLES / "optuna_objective.py")
+    assert len(ran["study"].trials) == 2
+    assert {"width", "lr", "kind"} <= ran["study"].best_params.keys()
+    assert str(ran["study"].best_params) in capsys.readouterr().out
