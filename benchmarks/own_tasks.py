@@ -37,7 +37,7 @@ def lines_for_the_search(path: Path) -> int:
     made = [node for node in tree.body if ast.unparse(node).startswith("task = ")]
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     called = [node for node in block.body if not ast.unparse(node).startswith("parser")]
-    return sum(node.end_lineno - node.lineno + 1 for node in (*made, *called)) + 2  # the import, the condition
+    return sum(node.end_lineno - node.lineno + 1 for node in (*made, *called)) + 2  # import and condition
 
 
 def searched(name: str, optimizer: str, storage: str) -> tuple[lrsearch.Result, float, float]:

@@ -1,13 +1,17 @@
 """Every example runs from top to bottom, here with a small budget."""
 
 import runpy
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.own_tasks import lines_for_the_search
+from tests.cli.commands import succeed
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 SEARCHES = ("characters", "convolution", "fine_tuning", "lbfgs", "regression", "sequence")
 
 
@@ -47,3 +51,16 @@ def test_the_objective_searches_a_schedule_beside_parameters_of_its_own(monkeypa
     assert len(ran["study"].trials) == 2
     assert {"width", "lr", "kind"} <= ran["study"].best_params.keys()
     assert str(ran["study"].best_params) in capsys.readouterr().out
+
+
+def test_the_training_script_trains_with_a_worker_and_without(monkeypatch):
+    """A worker runs it once for each trial; alone it trains as many as it is told; the study is one."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    script = EXAMPLES / "training_script.py"
+    command = shlex.join([sys.executable, str(script), "--epochs", "2"])
+    succeed("worker", "--study", EXAMPLES / "training_script.toml", "--command", command, "--trials", 1)
+    run(monkeypatch, script)
+    trials = succeed("trials", "training_script", "--format", "json").json
+    assert [(trial["state"], trial["epochs"]) for trial in trials] == [("COMPLETE", 2)] * 3
+    curves = succeed("curves", "training_script", "--format", "json").json
+    assert all(0 < row["metrics"]["accuracy"] < 1 for row in curves)
