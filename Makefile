@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: search test test-slow test-gpu lint docs clean
+OLDEST := .venv-oldest
+
+.PHONY: search test test-slow test-oldest test-gpu lint docs clean
 
 search: $(VENV)/.installed
 	$(BIN)/lrsearch optimize studies/digits-tpe.toml
@@ -15,6 +17,11 @@ test: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# The oldest supported versions of Optuna, SQLAlchemy and Typer, and the tests of what is built on them.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -m "not slow and not gpu" --numprocesses auto --dist loadfile \
+		tests/api tests/cli tests/search tests/service tests/spec tests/storage
 
 # On a machine with a CUDA device; it needs a build of PyTorch that has CUDA in the environment.
 test-gpu: $(VENV)/.installed-test
@@ -35,7 +42,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -W --keep-going -n --quiet -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(OLDEST) docs/_build
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,4 +59,12 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+$(OLDEST)/.installed: pyproject.toml constraints.txt constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	awk -F== 'NR == FNR {print; old[tolower($$1)]; next} !(tolower($$1) in old)' \
+		constraints-oldest.txt constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(OLDEST)/constraints.txt "$$(grep '^torch==' constraints.txt)" --editable ".[test]"
 	touch $@

@@ -1,5 +1,6 @@
 """How Sphinx builds the site from these pages: ``make docs``. Nothing is fetched, then or by a reader."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 
 import lrsearch  # noqa: E402
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # furo's colours let every logger speak
 
 project = "lrsearch"
 copyright = "the authors of lrsearch, Apache-2.0"  # noqa: A001
@@ -19,14 +22,17 @@ extensions = [
     "command_reference",
     "mathml",
     "outside_pages",
+    "plain_fields",
     "self_contained",
 ]
 exclude_patterns = ["_build"]
 smartquotes = False  # two hyphens are an option of a command, not a dash
 
-# Pages are Markdown that reads well without this site; two dollar signs enclose a formula there as here.
+# Pages are Markdown that reads well without this site, and has formulas as GitHub writes them.
 myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
+highlight_language = "none"  # of blocks that say none: what a command prints
 html_math_renderer = "mathml"
 
 # Pages of the site whose text lies outside of this folder; each has a file here with a link to it.
@@ -40,15 +46,18 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
-# Types of other libraries, whose documentation is not fetched.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|optuna|pandas|pd|numpy|np|collections|pathlib|typing|nn|matplotlib)(\..*)?")
+    # types of other libraries, whose documentation is not fetched
+    ("py:.*", r"(torch|optuna|pandas|pd|numpy|np|collections|pathlib|os|nn)\..*|Optimizer|BaseTrial"),
+    # names of types that no page promises
+    ("py:class", r"lrsearch\.[a-z]\w*\..*|Named|Pair|tuple\[str"),
 ]
 
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "75%"}}  # comments beside commands fit
 html_title = f"lrsearch {lrsearch.__version__}"
 html_static_path = ["_static"]
-html_css_files = ["wide-tables.css"]
+html_css_files = ["tables-and-formulas.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"

@@ -15,6 +15,7 @@ import optuna
 from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
 from lrsearch.api.result import Result
 from lrsearch.errors import SpecError, StudyStoppedError
+from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.notes import annotate
 from lrsearch.review.wording import number
@@ -109,9 +110,15 @@ def optimize(
     allowed = (stored_name(task), *(draft.space.kinds or ()))
     try:
         supervisor = Supervisor(database, spec, number_of_workers(database, spec), allowed, data_dir)
-        result = _searched(
-            supervisor, spec, loaded, range_test=range_test, progress=progress, trials_given=name is not None
-        )
+        with foreign_warnings_hidden():
+            result = _searched(
+                supervisor,
+                spec,
+                loaded,
+                range_test=range_test,
+                progress=progress,
+                trials_given=name is not None,
+            )
     except BaseException:
         database.close()
         raise

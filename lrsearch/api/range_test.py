@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
+from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.lr_range import (
     EXPONENTIAL,
     LrInterval,
@@ -115,5 +116,5 @@ def range_test(
     }
     spec = resolved(spec_from(content, "lrsearch.range_test"), loaded)
     plan = RangeTestPlan(growth, low, high, steps, epochs, seeds, zoom)
-    with database_at(storage) as database:
+    with foreign_warnings_hidden(), database_at(storage) as database:
         return RangeTestResult(find_range(database, spec, loaded, load_onto_device(spec, loaded), plan))

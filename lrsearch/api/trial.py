@@ -27,7 +27,7 @@ Named = Iterable[tuple[str, "nn.Parameter"]]
 class Trial:
     """One trial: what to train with, and who is told how it goes.
 
-    Made by :func:`trial`.
+    Made by :func:`lrsearch.trial`.
 
     Args:
         connection: where its losses go.
@@ -112,7 +112,8 @@ class Trial:
             epoch: epochs trained so far, from 1, rising.
             valid_loss: loss on the validation split after it; the last one is the trial's value.
             diverged_above: validation loss above which the training counts as diverged; a loss that is not
-                finite always does. None takes what :func:`trial` was given.
+                finite always does. None takes what :func:`lrsearch.trial` was
+                given.
             values: further figures by name, kept beside the loss; they decide nothing.
 
         Raises:
@@ -163,9 +164,9 @@ def trial(
     """Begin a trial of a study whose training is a script of the user's, and end it with the block.
 
     Leaving the block normally makes the trial COMPLETE, with the last reported loss as its value, after
-    however many epochs. :class:`TrialPruned` ends the block and the trial, and goes no further. Any other
-    exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt and
-    ``sys.exit()`` give the trial back instead.
+    however many epochs. :class:`lrsearch.TrialPruned` ends the block and the trial, and goes no further.
+    Any other exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt
+    and ``sys.exit()`` give the trial back instead.
     Inside ``lrsearch worker --command`` the trial is the worker's, whatever the arguments say.
 
     Args:

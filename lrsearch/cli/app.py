@@ -25,6 +25,7 @@ from lrsearch.cli import (
     worker,
 )
 from lrsearch.errors import InputError, LrsearchError, StudyStoppedError
+from lrsearch.foreign_warnings import foreign_warnings_hidden
 
 EXIT_INTERNAL = 1
 EXIT_BAD_INPUT = 2
@@ -80,7 +81,8 @@ for module in _MODULES:
 def main() -> None:
     """Run the command line; a user's mistake ends in a few lines, never in a traceback."""
     try:
-        app(prog_name="lrsearch")
+        with foreign_warnings_hidden():
+            app(prog_name="lrsearch")
     except LrsearchError as error:
         _explain(error)
         sys.exit(_exit_code(error))

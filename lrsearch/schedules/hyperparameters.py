@@ -67,7 +67,7 @@ class Hyperparameters:
 
     @property
     def schedule_kind(self) -> Kind:
-        """The kind as it was when these were made: a user's own may be declared anew since."""
+        """The kind as it was when these were made, though a user's own may be declared anew since."""
         return self._declared or kind_named(self.kind)
 
     def _check_knobs(self) -> None:

@@ -76,8 +76,13 @@ class PageRun:
         text = block.text
         for entry in REPLACED:
             if entry.page == name_of(self.page):
-                text = text.replace(entry.text, entry.instead.format_map(self.places))
+                text = text.replace(entry.text, self._placed(entry.instead))
         return block.with_text(text)
+
+    def _placed(self, text: str) -> str:
+        for place, value in self.places.items():
+            text = text.replace(f"{{{place}}}", value)
+        return text
 
     def _python(self, block: Block) -> None:
         """Run a block as the next cell of a notebook; its tracebacks have the page's lines."""

@@ -16,7 +16,7 @@ PAGES = tuple(
     )
 )
 RUN = ("sh", "python", "toml")
-SHOWN = ("", "text", "json")  # output, and what is only to be read
+SHOWN = ("", "text", "json", "math")  # output, and what is only to be read
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
