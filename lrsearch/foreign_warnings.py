@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 _FOR_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-_OF_OPTUNA = "optuna."  # its ExperimentalWarning, among others, without importing it
+# Optuna's ExperimentalWarning, among others, and that tqdm would draw nicer bars with a library of widgets;
+# by their modules' names, as importing them takes a while.
+_OF_LIBRARIES = ("optuna.", "tqdm.")
 
 
 @contextmanager
@@ -41,11 +43,13 @@ def foreign_warnings_hidden() -> Iterator[None]:
 
 def is_for_programmers(category: type[Warning]) -> bool:
     """Return whether a warning tells of a change in a library that its callers should follow."""
-    return issubclass(category, _FOR_PROGRAMMERS) or category.__module__.startswith(_OF_OPTUNA)
+    return issubclass(category, _FOR_PROGRAMMERS) or category.__module__.startswith(_OF_LIBRARIES)
 
 
 def is_foreign(filename: str) -> bool:
     """Return whether a file belongs to an installed library, to Python, or to lrsearch: not to the user."""
+    if filename == "sys":  # what Python writes where a warning has no place
+        return True
     return filename.startswith("<frozen ") or any(map(Path(filename).is_relative_to, _foreign_folders()))
 
 
