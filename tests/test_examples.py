@@ -5,7 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from benchmarks.own_tasks import lines_for_the_search
 from tests.cli.commands import succeed
@@ -53,6 +55,7 @@ def test_the_objective_searches_a_schedule_beside_parameters_of_its_own(monkeypa
     assert str(ran["study"].best_params) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_training_script_trains_with_a_worker_and_without(monkeypatch):
     """A worker runs it once for each trial; alone it trains as many as it is told; the study is one."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -64,3 +67,40 @@ def test_the_training_script_trains_with_a_worker_and_without(monkeypatch):
     assert [(trial["state"], trial["epochs"]) for trial in trials] == [("COMPLETE", 2)] * 3
     curves = succeed("curves", "training_script", "--format", "json").json
     assert all(0 < row["metrics"]["accuracy"] < 1 for row in curves)
+
+
+NOTEBOOK = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+
+
+def outputs(notebook):
+    """Return what the cells of a notebook have put out."""
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def kinds_of_data(notebook):
+    """Return the media types of all outputs, the cells' in their order."""
+    return [set(output.get("data", {"text/plain": ""})) for output in outputs(notebook)]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_puts_out_what_it_shows(monkeypatch, tmp_path):
+    """A budget of two short trials gives every table and every figure, and no word on the error output."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.from_dict(NOTEBOOK)
+    [budget] = [cell for cell in notebook.cells if "TRIALS, EPOCHS = 20, 8" in cell.source]
+    budget.source = budget.source.replace("TRIALS, EPOCHS = 20, 8", "TRIALS, EPOCHS = 2, 2")
+    NotebookClient(notebook, resources={"metadata": {"path": tmp_path}}).execute()
+    assert kinds_of_data(notebook) == kinds_of_data(NOTEBOOK)
+    assert "stderr" not in {output.get("name") for output in outputs(notebook)}
+    assert any("best trial" in output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
+
+
+def test_the_outputs_of_the_notebook_are_those_of_one_run():
+    """Its cells ran from top to bottom, with no error, and show a table, two figures and lines of PyTorch."""
+    cells = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert "error" not in {output.output_type for output in outputs(NOTEBOOK)}
+    assert "stderr" not in {output.get("name") for output in outputs(NOTEBOOK)}
+    assert sum("image/png" in kinds for kinds in kinds_of_data(NOTEBOOK)) == 2
+    assert sum("text/html" in kinds for kinds in kinds_of_data(NOTEBOOK)) == 1
+    assert any("torch.optim." in output.get("text", "") for output in outputs(NOTEBOOK))
