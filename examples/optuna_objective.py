@@ -9,6 +9,7 @@ from torch import nn
 
 import lrsearch
 
+torch.set_num_threads(1)  # several would spend their time waiting on so small a network
 BATCH_SIZE = 32
 images, classes = load_digits(return_X_y=True)
 inputs, targets = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(classes)
