@@ -55,12 +55,12 @@ if __name__ == "__main__":
 """
 
 
-def said(category, filename):
+def said(category, filename, message="something changes"):
     """Return what is shown of a warning that a line of a file causes."""
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         with foreign_warnings_hidden():
-            warnings.warn_explicit("something changes", category, filename, 1)
+            warnings.warn_explicit(message, category, filename, 1)
     return [str(each.message) for each in shown]
 
 
@@ -81,6 +81,13 @@ def test_what_the_users_own_code_causes_is_shown(category, tmp_path):
 def test_other_warnings_are_shown_wherever_they_come_from(category):
     """That a number overflowed matters to the user."""
     assert said(category, LIBRARY) == ["something changes"]
+
+
+def test_a_warning_that_names_a_deprecation_is_one(tmp_path):
+    """PyTorch announces some in a warning of no special class."""
+    message = "TypedStorage is deprecated. It will be removed in the future."
+    assert said(UserWarning, LIBRARY, message) == []
+    assert said(UserWarning, str(tmp_path / "model.py"), message) == [message]
 
 
 def test_afterwards_warnings_are_shown_as_before():
