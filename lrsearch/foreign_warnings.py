@@ -17,7 +17,6 @@ _FOR_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning
 # Optuna's ExperimentalWarning, among others, and that tqdm would draw nicer bars with a library of widgets;
 # by their modules' names, as importing them takes a while.
 _OF_LIBRARIES = ("optuna.", "tqdm.")
-
 _SAYS_SO = re.compile(r"\bdeprecated\b", re.IGNORECASE)  # PyTorch does in a UserWarning
 
 

@@ -1,5 +1,6 @@
 """Every example runs from top to bottom, here with a small budget."""
 
+import re
 import runpy
 import shlex
 import sys
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from benchmarks.examples import EXAMPLES as SHOWN
 from benchmarks.own_tasks import lines_for_the_search
 from tests.cli.commands import succeed
 
@@ -104,3 +106,13 @@ def test_the_outputs_of_the_notebook_are_those_of_one_run():
     assert sum("image/png" in kinds for kinds in kinds_of_data(NOTEBOOK)) == 2
     assert sum("text/html" in kinds for kinds in kinds_of_data(NOTEBOOK)) == 1
     assert any("torch.optim." in output.get("text", "") for output in outputs(NOTEBOOK))
+
+
+def test_the_page_shows_every_example_with_its_lines_and_its_seconds():
+    """No file is left out, no count is stale, and each ran to its end within two minutes."""
+    page = (ROOT / "docs" / "examples.md").read_text()
+    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".ipynb"}}
+    assert {example.file for example in SHOWN} == files
+    for example in SHOWN:
+        [seconds] = re.findall(rf"^{re.escape(example.row)} (\d+) \|$", page, re.MULTILINE)
+        assert int(seconds) < 120
