@@ -7,14 +7,13 @@ import pytest
 from benchmarks import rivals
 from benchmarks.rivals import COLUMNS, Case, main
 
-DIGITS = Case("digits", "digits-mlp", "--trials 6 --epochs 3 --workers 1", top=1)
+DIGITS = Case("digits", "digits-mlp", "--trials 6 --epochs 3 --workers 1", top=1, seeds=4)
 
 
 @pytest.fixture
 def page(monkeypatch, tmp_path, capfd):
     """A function that runs the benchmark on the digits with few seeds, and returns its page."""
     monkeypatch.setattr(rivals, "CASES", (DIGITS,))
-    monkeypatch.setattr(rivals, "SEEDS", 4)
 
     def run(*arguments):
         target = tmp_path / "page.md"
@@ -28,10 +27,11 @@ def page(monkeypatch, tmp_path, capfd):
 def test_a_case_is_searched_confirmed_and_written(page):
     """A row of the table, and a section with the commands, the verdict and every candidate; again at once."""
     written, printed = page()
-    assert f"| task | {' | '.join(COLUMNS)} |" in written
+    assert f"| task | seeds that report | {' | '.join(COLUMNS)} |" in written
     [row] = re.findall(r"^\| digits \|(.*)\|$", written, re.MULTILINE)
     cells = [cell.strip() for cell in row.split("|")]
-    assert len(cells) == 5
+    assert len(cells) == 6
+    assert cells[0] == "2"
     assert "-" not in cells
     assert sum(cell.startswith("**") for cell in cells) == 1
     assert "    lrsearch confirm digits --rivals --seeds 4 --top 1\n" in written

@@ -1,7 +1,10 @@
 """What the functions of the Python interface take, turned into what a study file says."""
 
 import os
+import re
+import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,3 +67,13 @@ def stored_name(task: "Task | str") -> str:
 def database_at(storage: str | None) -> Database:
     """Open the database that is asked for, else that of ``LRSEARCH_STORAGE``, else the default."""
     return open_database(storage or os.environ.get("LRSEARCH_STORAGE") or None)
+
+
+def new_name(subject: str) -> str:
+    """Return the name of a new study: what it is of, and the time.
+
+    Args:
+        subject: such as a task's name.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._") or "study"
+    return f"{plain[:60]}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,19 +1,14 @@
 """``lrsearch.optimize``: a search from Python, in a script or a notebook."""
 
-import re
-import secrets
 import sys
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-
-from lrsearch.api.arguments import as_table, database_at, given, load, stored_name
-from lrsearch.api.result import Result
+from lrsearch.api.arguments import as_table, database_at, given, load, new_name, stored_name
+from lrsearch.api.result import Result, stored_result
 from lrsearch.errors import SpecError, StudyStoppedError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.review.advice import without_complete_trial
@@ -29,8 +24,7 @@ from lrsearch.service.tasks import load_kinds
 from lrsearch.service.workforce import number_of_workers
 from lrsearch.spec import StudySpec, spec_from
 from lrsearch.storage.database import Database
-from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, list_studies
-from lrsearch.storage.trials import trial_records
+from lrsearch.storage.studies import list_studies
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
@@ -93,7 +87,7 @@ def optimize(
     _check_workers(workers, task)
     loaded = load(task, data_dir)
     content = {
-        "name": name or _new_name(loaded.name),
+        "name": name or new_name(loaded.name),
         "task": stored_name(task),
         "trials": trials,
         "seed": seed,
@@ -169,11 +163,6 @@ def _with_range_test(database: Database, spec: StudySpec, task: "Task", data: "T
     return with_range_test(spec, find_range(database, spec, task, data, RangeTestPlan()))
 
 
-def _new_name(task: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-._") or "study"
-    return f"{plain[:60]}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
 def _run(supervisor: Supervisor, search: Search, *, progress: bool) -> Progress:
     """Run a search behind a bar, and return where it stands at its end."""
     with warnings.catch_warnings():
@@ -216,20 +205,14 @@ def _result(database: Database, search: Search, last: Progress) -> Result:
         StudyStoppedError: if no trial is complete.
     """
     spec = search.study.spec
-    why = f" The last failure: {last.last_failure}" if last.last_failure else ""
     if last.best is None:
+        why = f" The last failure: {last.last_failure}" if last.last_failure else ""
         go_on = f"lrsearch.optimize(..., name={spec.name!r})"
         raise StudyStoppedError(f"{without_complete_trial(spec, last.counts, go_on)}.{why}")
     if last.stopped is StopReason.FAILURES:
+        why = f" The last failure: {last.last_failure}" if last.last_failure else ""
         warnings.warn(f"study {spec.name!r} ended early: trials keep failing.{why}", stacklevel=4)
-    record = find_study(database, spec.name)
-    study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
-    return Result(
-        best=last.best.hyperparameters,
-        value=last.best.result.value or 0.0,
-        trial=last.best.number,
-        spec=spec,
-        steps_per_epoch=study.user_attrs[STEPS_ATTRIBUTE],
-        study=study,
-        records=tuple(trial_records(database, record)),
-    )
+    result = stored_result(database, spec)
+    if result is None:
+        raise RuntimeError("a search with a best trial has a complete one")
+    return result

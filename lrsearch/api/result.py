@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from lrsearch.results import TrialRecord
+from lrsearch.results import Outcome, TrialRecord
 from lrsearch.review.listing import trial_table
 from lrsearch.review.wording import described, number, pytorch_lines
 from lrsearch.schedules import Hyperparameters, Schedule
-from lrsearch.spec import StudySpec
+from lrsearch.spec import StudySpec, hyperparameters
+from lrsearch.storage.database import Database
+from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study
+from lrsearch.storage.trials import trial_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,3 +88,27 @@ class Result:
             f"Study {self.spec.name}: best trial {self.trial} of {len(self.records)}, "
             f"validation loss {number(self.value)}\n  {described(self.best, self.spec.optimizer.name)}"
         )
+
+
+def stored_result(database: Database, spec: StudySpec) -> Result | None:
+    """Return the best complete trial of a stored study without parts; None if there is none.
+
+    Args:
+        database: where the study is; it must stay open as long as Optuna's study of the result is read.
+        spec: of the study, resolved.
+    """
+    records = tuple(trial_records(database, find_study(database, spec.name)))
+    complete = [each for each in records if each.state == Outcome.COMPLETE.value and each.value is not None]
+    best = min(complete, key=lambda each: (each.value, each.number), default=None)
+    if best is None:
+        return None
+    study = optuna.load_study(study_name=spec.name, storage=database.optuna_storage)
+    return Result(
+        best=hyperparameters(spec, best.params),
+        value=best.value or 0.0,
+        trial=best.number,
+        spec=spec,
+        steps_per_epoch=study.user_attrs[STEPS_ATTRIBUTE],
+        study=study,
+        records=records,
+    )

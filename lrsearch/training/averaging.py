@@ -30,10 +30,16 @@ def put_training_weights(optimizer: Optimizer) -> None:
         optimizer.train()  # type: ignore[attr-defined]  # which torch's own do not have
 
 
+def put_judged_weights(optimizer: Optimizer) -> None:
+    """Put the weights that an optimizer is judged by into its model."""
+    if is_averaging(optimizer):
+        optimizer.eval()  # type: ignore[attr-defined]  # which torch's own do not have
+
+
 def put_average(
     task: Task, model: nn.Module, optimizer: Optimizer, data: TrainingData, seed: int, epoch: int
 ) -> None:
-    """Put the weights that an optimizer is judged by into its model, after an epoch.
+    """Put the weights that an optimizer is judged by into its model, with their statistics, after an epoch.
 
     The running statistics of batch normalisation belong to the weights that were trained with: they are
     taken anew, from forward passes alone.
@@ -46,10 +52,9 @@ def put_average(
         seed: the study's: with the epoch it decides what is random in it.
         epoch: epochs that the model was trained before this one, from 0.
     """
-    if not is_averaging(optimizer):
-        return
-    optimizer.eval()  # type: ignore[attr-defined]
-    if not any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()):
+    put_judged_weights(optimizer)
+    normalised = any(isinstance(each, _BatchNorm) and each.track_running_stats for each in model.modules())
+    if not (normalised and is_averaging(optimizer)):
         return
     with torch.no_grad(), fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
         model.train()

@@ -87,8 +87,10 @@ SLOW = {
     "docs/distributed.md": "starts a Ray cluster",
     "docs/examples.md": "starts a process for each trial",
     "docs/export.md": "trains three exported modules",
+    "docs/lightning.md": "starts a process for each search",
     "docs/report.md": "trains four studies",
     "docs/training-scripts.md": "starts a process for each trial",
+    "docs/transformers.md": "starts a process for each search",
 }
 
 # Files that a page supposes in the folder where it runs, beside those of a clone.

@@ -1,0 +1,210 @@
+"""Searches with Lightning: a callback, ``configure_optimizers``, and a search in one call.
+
+It needs the extra ``lightning``: ``pip install 'lrsearch[lightning]'``.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lrsearch.api.result import Result
+from lrsearch.api.trial import Trial
+from lrsearch.api.trials import train_trials
+from lrsearch.errors import InputError
+from lrsearch.foreign_warnings import foreign_warnings_hidden
+from lrsearch.tasks.vision import import_torchvision
+from lrsearch.training.averaging import put_judged_weights, put_training_weights
+from lrsearch.training.devices import threads_for
+
+try:
+    import_torchvision()  # which Lightning imports too, and without this care for its compiled operators
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+except ModuleNotFoundError as missing:
+    raise InputError(
+        "lrsearch.lightning needs Lightning, which is not installed: pip install 'lrsearch[lightning]'"
+    ) from missing
+
+__all__ = ["TrialCallback", "configure_optimizers", "optimize"]
+
+MONITOR = "val_loss"
+_SILENT = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+}
+
+
+class TrialCallback(Callback):
+    """Reports the validation loss of every epoch to a trial, and ends the fit where the trial ends.
+
+    A trial that is pruned or has diverged raises :class:`lrsearch.TrialPruned` out of ``trainer.fit``, which
+    ends the block of :func:`lrsearch.trial`. A schedule-free optimizer is put into the mode that training and
+    validation need.
+
+    Args:
+        trial: of :func:`lrsearch.trial`.
+        monitor: name under which the module logs its validation loss.
+        metrics: names of further logged figures that are kept beside the loss.
+    """
+
+    def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
+        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._validated = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a trainer whose length is not the trial's, or that does not validate.
+
+        Raises:
+            InputError: if it is so.
+        """
+        _check_trainer(trainer, self._trial)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the weights that are judged into the module."""
+        for optimizer in trainer.optimizers:
+            put_judged_weights(optimizer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the weights that train into the module, and remember that there is a loss to report."""
+        self._validated = not trainer.sanity_checking
+        for optimizer in trainer.optimizers:
+            put_training_weights(optimizer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the epoch, if it was validated.
+
+        Raises:
+            TrialPruned: if the trial stops here.
+            InputError: if the module has logged no loss of that name.
+        """
+        if not self._validated:
+            return
+        self._validated = False
+        figures = {name: _logged(trainer, name) for name in self._metrics}
+        self._trial.report(trainer.current_epoch + 1, _logged(trainer, self._monitor), **figures)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the weights that are judged in the module."""
+        for optimizer in trainer.optimizers:
+            put_judged_weights(optimizer)
+
+
+def configure_optimizers(module: LightningModule, trial: Trial) -> dict[str, Any]:
+    """Return what ``configure_optimizers`` of a module returns: a trial's optimizer, and its scheduler.
+
+    The scheduler is stepped after every update, however many batches' gradients make one.
+
+    Args:
+        module: attached to its trainer, as it is where Lightning calls ``configure_optimizers``.
+        trial: of :func:`lrsearch.trial`; the trainer has a :class:`TrialCallback` of it.
+
+    Raises:
+        InputError: if the trainer's length is not the trial's, or the number of updates is not known.
+    """
+    trainer = module.trainer
+    _check_trainer(trainer, trial)
+    updates = trainer.estimated_stepping_batches
+    if trainer.max_steps != -1 or updates == float("inf") or updates < trial.epochs:
+        raise InputError(
+            "the schedule needs to know how many updates an epoch has, but Lightning expects "
+            f"{updates} updates in {trial.epochs} epochs: leave max_steps out, and give an iterable data set "
+            "a length with Trainer(limit_train_batches=...)"
+        )
+    optimizer, scheduler = trial.build(module, steps_per_epoch=int(updates) // trial.epochs)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def optimize(
+    module: Callable[[], LightningModule],
+    datamodule: LightningDataModule,
+    *,
+    epochs: int,
+    trials: int = 20,
+    monitor: str = MONITOR,
+    metrics: Sequence[str] = (),
+    trainer: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **study: Any,
+) -> Result:
+    """Search the learning rate and its schedule for a LightningModule, in one call.
+
+    Each trial trains a new module. Its own ``configure_optimizers`` is not called: optimizer and scheduler
+    are the trial's. All trials begin with the same weights and have the same order of batches, as far as
+    Lightning's ``seed_everything`` decides them.
+
+    Args:
+        module: makes a module, such as its class.
+        datamodule: trains and validates all trials.
+        epochs: of a trial that is not stopped early, at least 1.
+        trials: budget, at least 1.
+        monitor: name under which the module logs its validation loss.
+        metrics: names of further logged figures that are kept beside the loss.
+        trainer: arguments of ``Trainer``; without any, it logs, shows and saves nothing.
+        seed: of weights, batch order and sampler.
+        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner`` and
+            ``storage``, as :func:`lrsearch.optimize` takes them.
+
+    Returns:
+        the best trial, ready to be built, and the study.
+
+    Raises:
+        InputError: if an argument cannot be used.
+        StudyStoppedError: if no trial completed.
+    """
+    arguments = {**_SILENT, **(trainer or {})}
+    if taken := sorted({"max_epochs", "max_steps"} & arguments.keys()):
+        raise InputError(f"a trial's length is epochs={epochs}: leave {', '.join(taken)} out of trainer")
+
+    def train(trial: Trial) -> None:
+        seed_everything(seed, verbose=False)
+        trained = module()
+        # An attribute of this module alone, which Lightning finds before the method of its class.
+        vars(trained)["configure_optimizers"] = lambda: configure_optimizers(trained, trial)
+        callbacks = [*arguments.get("callbacks", ()), TrialCallback(trial, monitor, metrics)]
+        fit = Trainer(**{**arguments, "callbacks": callbacks, "max_epochs": trial.epochs})
+        with threads_for(trained, fit.strategy.root_device):
+            fit.fit(trained, datamodule=datamodule)
+
+    caller = "lrsearch.lightning.optimize"
+    with _devices_unsaid(), foreign_warnings_hidden():
+        return train_trials(train, caller, trials=trials, epochs=epochs, seed=seed, **study)
+
+
+def _check_trainer(trainer: Trainer, trial: Trial) -> None:
+    if trainer.max_epochs != trial.epochs:
+        raise InputError(
+            f"a trial of study {trial.study!r} has {trial.epochs} epochs, and a schedule for these, but "
+            f"the trainer has max_epochs={trainer.max_epochs}: Trainer(max_epochs=trial.epochs)"
+        )
+    if not trainer.enable_validation:
+        raise InputError(
+            "trials are compared by their validation loss, but this trainer validates nothing: give it "
+            "validation batches, and the module a validation_step"
+        )
+
+
+def _logged(trainer: Trainer, name: str) -> float:
+    logged = trainer.callback_metrics
+    if name not in logged:
+        known = ", ".join(map(repr, sorted(logged))) or "nothing"
+        raise InputError(
+            f"the module has not logged {name!r}, but {known}: in validation_step, "
+            f"self.log({name!r}, ...); monitor and metrics name others"
+        )
+    return float(logged[name])
+
+
+@contextmanager
+def _devices_unsaid() -> Iterator[None]:
+    """Keep Lightning from saying before each trial which devices there are."""
+    loggers = [logging.getLogger(f"lightning.pytorch{name}") for name in ("", ".utilities.rank_zero")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -1,0 +1,232 @@
+"""Searches with Hugging Face's ``Trainer``: a callback, optimizer and scheduler, and a search in one call.
+
+It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.api.result import Result
+from lrsearch.api.trial import Trial
+from lrsearch.api.trials import train_trials
+from lrsearch.errors import InputError
+from lrsearch.foreign_warnings import foreign_warnings_hidden
+from lrsearch.tasks.vision import import_torchvision
+from lrsearch.training.averaging import put_judged_weights, put_training_weights
+from lrsearch.training.devices import threads_for
+
+try:
+    import_torchvision()  # which transformers imports too, and without this care for its compiled operators
+    import accelerate  # noqa: F401 # without which a Trainer cannot be made
+    from transformers import (
+        IntervalStrategy,
+        Trainer,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+        set_seed,
+    )
+except ModuleNotFoundError as missing:
+    raise InputError(
+        "lrsearch.transformers needs Hugging Face's transformers and accelerate, which are not installed: "
+        "pip install 'lrsearch[transformers]'"
+    ) from missing
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from lrsearch.training.scheduler import ScheduleLR
+
+__all__ = ["TrialCallback", "attach", "optimize"]
+
+MONITOR = "eval_loss"
+
+
+class TrialCallback(TrainerCallback):
+    """Reports the evaluation loss of every epoch to a trial, and ends the training where the trial ends.
+
+    A trial that is pruned or has diverged raises :class:`lrsearch.TrialPruned` out of ``trainer.train``,
+    which ends the block of :func:`lrsearch.trial`. A schedule-free optimizer is put into the mode that
+    training and evaluation need.
+
+    Args:
+        trial: of :func:`lrsearch.trial`.
+        monitor: name of the evaluation loss among the metrics.
+        metrics: names of further metrics that are kept beside the loss.
+    """
+
+    def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
+        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuse arguments whose length is not the trial's, or that do not evaluate after every epoch.
+
+        Raises:
+            InputError: if it is so.
+        """
+        _check_arguments(args, self._trial)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Put the weights that train into the model."""
+        put_training_weights(_plain(kwargs["optimizer"]))
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Put the weights that are judged into the model: what follows evaluates and saves."""
+        put_judged_weights(_plain(kwargs["optimizer"]))
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Report the epoch.
+
+        Raises:
+            TrialPruned: if the trial stops here.
+            InputError: if there is no metric of that name.
+        """
+        metrics = kwargs["metrics"]
+        figures = {name: _metric(metrics, name) for name in self._metrics}
+        self._trial.report(round(state.epoch or 0), _metric(metrics, self._monitor), **figures)
+
+
+def attach(
+    trainer: Trainer, trial: Trial, *, monitor: str = MONITOR, metrics: Sequence[str] = ()
+) -> "tuple[Optimizer, ScheduleLR]":
+    """Give a trainer a trial's optimizer and scheduler, and the callback that reports to the trial.
+
+    Args:
+        trainer: before its ``train``; its arguments have the trial's epochs and ``eval_strategy="epoch"``.
+        trial: of :func:`lrsearch.trial`.
+        monitor: name of the evaluation loss among the metrics.
+        metrics: names of further metrics that are kept beside the loss.
+
+    Returns:
+        the pair that the trainer now has, which ``Trainer(optimizers=...)`` would have taken.
+
+    Raises:
+        InputError: if the trainer's arguments do not fit the trial.
+    """
+    _check_arguments(trainer.args, trial)
+    optimizer, scheduler = trial.build(_model(trainer), steps_per_epoch=updates_per_epoch(trainer))
+    trainer.optimizer = optimizer
+    trainer.lr_scheduler = scheduler  # type: ignore[assignment]  # any scheduler will do, whatever the type
+    trainer.add_callback(TrialCallback(trial, monitor, metrics))
+    return optimizer, scheduler
+
+
+def optimize(
+    trainer: Callable[[], Trainer],
+    *,
+    trials: int = 20,
+    monitor: str = MONITOR,
+    metrics: Sequence[str] = (),
+    seed: int = 0,
+    **study: Any,
+) -> Result:
+    """Search the learning rate and its schedule for a ``Trainer``, in one call.
+
+    Each trial trains a new one, from the same random numbers. Its epochs are ``num_train_epochs`` of its
+    arguments, which must say ``eval_strategy="epoch"``; ``learning_rate``, ``lr_scheduler_type``,
+    ``warmup_steps`` and ``optim`` are not looked at: optimizer and scheduler are the trial's.
+
+    Args:
+        trainer: makes a trainer with a new model.
+        trials: budget, at least 1.
+        monitor: name of the evaluation loss among the metrics.
+        metrics: names of further metrics that are kept beside the loss.
+        seed: of weights, batch order and sampler.
+        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner`` and
+            ``storage``, as :func:`lrsearch.optimize` takes them; the usual optimizer is AdamW.
+
+    Returns:
+        the best trial, ready to be built, and the study.
+
+    Raises:
+        InputError: if an argument, or an argument of the trainer, cannot be used.
+        StudyStoppedError: if no trial completed.
+    """
+
+    def seeded() -> Trainer:
+        set_seed(seed)
+        return trainer()
+
+    def train(trial: Trial) -> None:
+        made = seeded()
+        attach(made, trial, monitor=monitor, metrics=metrics)
+        with threads_for(_model(made), made.args.device):
+            made.train()
+
+    epochs = seeded().args.num_train_epochs
+    if epochs != int(epochs):
+        raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
+    caller, optimizer = "lrsearch.transformers.optimize", study.pop("optimizer", "AdamW")
+    with foreign_warnings_hidden():
+        return train_trials(
+            train, caller, trials=trials, epochs=int(epochs), optimizer=optimizer, seed=seed, **study
+        )
+
+
+def updates_per_epoch(trainer: Trainer) -> int:
+    """Return how many updates a trainer makes in an epoch.
+
+    Args:
+        trainer: whose training data has a length.
+
+    Raises:
+        InputError: if the data has none.
+    """
+    batches = trainer.get_train_dataloader()
+    try:
+        count = len(batches)
+    except TypeError:
+        raise InputError(
+            "the schedule needs to know how many updates an epoch has, but the training data has no length: "
+            "give it a data set with __len__"
+        ) from None
+    return max(1, -(-count // trainer.args.gradient_accumulation_steps))
+
+
+def _model(trainer: Trainer) -> "nn.Module":
+    model: nn.Module | None = trainer.model
+    if model is None:
+        raise InputError("the trainer has no model yet: Trainer(model=..., args=...) instead of model_init")
+    return model
+
+
+def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
+    name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
+    if name == "max_steps" or args.num_train_epochs != trial.epochs:
+        raise InputError(
+            f"a trial of study {trial.study!r} has {trial.epochs} epochs, and a schedule for these, but "
+            f"the arguments have {name}={getattr(args, name):g}: "
+            "TrainingArguments(num_train_epochs=trial.epochs)"
+        )
+    strategy = IntervalStrategy(args.eval_strategy)
+    if strategy is not IntervalStrategy.EPOCH:
+        raise InputError(
+            "trials are compared by the loss after every epoch, but the arguments have "
+            f"eval_strategy={strategy.value!r}: TrainingArguments(eval_strategy='epoch')"
+        )
+
+
+def _metric(metrics: dict[str, float], name: str) -> float:
+    if name not in metrics:
+        known = ", ".join(map(repr, sorted(metrics))) or "nothing"
+        raise InputError(
+            f"the evaluation gives no {name!r}, but {known}; monitor and metrics name others, and a loss "
+            "needs labels in the evaluation data"
+        )
+    return float(metrics[name])
+
+
+def _plain(optimizer: Any) -> "Optimizer":
+    """Return an optimizer inside of accelerate's wrapper."""
+    plain: Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return plain

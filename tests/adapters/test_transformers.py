@@ -1,0 +1,234 @@
+"""Searches with Hugging Face's Trainer, against the real library, on a tiny model that nobody downloads."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import IterableDataset
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+import lrsearch
+from lrsearch.errors import InputError
+from lrsearch.schedules import Schedule
+from lrsearch.storage.database import open_database
+from lrsearch.storage.epochs import curves
+from lrsearch.storage.studies import find_study
+from lrsearch.storage.trials import trial_records
+from lrsearch.transformers import attach, optimize, updates_per_epoch
+
+EPOCHS, WORDS = 2, 20
+
+
+def sentences(count, seed):
+    """Return sentences of random words, labelled by which half has the larger numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.randint(0, WORDS, (count, 8), generator=generator)
+    labels = (words[:, :4].sum(1) > words[:, 4:].sum(1)).long()
+    return [{"input_ids": each, "labels": label} for each, label in zip(words, labels, strict=True)]
+
+
+class Rates(TrainerCallback):
+    """Notes the learning rate of every update, and the losses that are reported."""
+
+    def __init__(self):
+        self.lrs, self.losses, self.modes = [], [], []
+
+    def on_pre_optimizer_step(self, _args, _state, _control, **kwargs):
+        """Before an update."""
+        group = kwargs["optimizer"].param_groups[0]
+        self.lrs.append(group["lr"])
+        self.modes.append(group.get("train_mode"))
+
+    def on_evaluate(self, _args, _state, _control, **kwargs):
+        """After an evaluation."""
+        self.losses.append(kwargs["metrics"]["eval_loss"])
+        self.modes.append(kwargs["optimizer"].param_groups[0].get("train_mode"))
+
+
+def trainer(callbacks=(), data=None, **arguments):
+    """Return a trainer with a new model: 44 sentences in batches of 8, the last of them smaller."""
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertForSequenceClassification(BertConfig(vocab_size=WORDS, num_labels=2, **shape))
+    usual = {
+        "output_dir": "out",
+        "num_train_epochs": EPOCHS,
+        "per_device_train_batch_size": 8,
+        "eval_strategy": "epoch",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    return Trainer(
+        model,
+        TrainingArguments(**{**usual, **arguments}),
+        train_dataset=sentences(44, 0) if data is None else data,
+        eval_dataset=sentences(16, 1),
+        callbacks=list(callbacks),
+    )
+
+
+def study_file(space="", optimizer="AdamW"):
+    """Write a study of scripts, and return its path."""
+    head = f'task = "external"\ntrials = 2\nepochs = {EPOCHS}\npruner = "none"\n'
+    Path("script.toml").write_text(f'{head}[optimizer]\nname = "{optimizer}"\n[space]\n{space}\n')
+    return "script.toml"
+
+
+def stored(read, name="script"):
+    """Return what a function reads of a study."""
+    with open_database(os.environ["LRSEARCH_STORAGE"]) as database:
+        return read(database, find_study(database, name))
+
+
+def test_every_epoch_is_reported_with_its_loss():
+    """The last one is the trial's value; metrics that are asked for stand beside it."""
+    rates = Rates()
+    with lrsearch.trial(study_file()) as trial:
+        made = trainer([rates])
+        attach(made, trial, metrics=("eval_runtime",))
+        made.train()
+    [record] = stored(trial_records)
+    assert (record.state, record.epochs, record.value) == (
+        "COMPLETE",
+        EPOCHS,
+        pytest.approx(rates.losses[-1]),
+    )
+    curve = stored(lambda database, record: curves(database, record.uuid))
+    assert [(each.epoch, each.valid_loss) for each in curve] == [
+        (number, pytest.approx(loss)) for number, loss in enumerate(rates.losses, 1)
+    ]
+    assert all(each.metrics["eval_runtime"] > 0 for each in curve)
+
+
+@pytest.mark.parametrize("kind", ["OneCycleLR", "StepLR", "ReduceLROnPlateau"])
+@pytest.mark.parametrize(("accumulation", "updates"), [(1, 6), (4, 2)])
+def test_every_update_has_the_learning_rate_of_the_trials_schedule(kind, accumulation, updates):
+    """Also where several batches make an update, and the last ones of an epoch are fewer."""
+    rates = Rates()
+    with lrsearch.trial(study_file(f'kinds = ["{kind}"]')) as trial:
+        made = trainer([rates], gradient_accumulation_steps=accumulation)
+        assert updates_per_epoch(made) == updates
+        attach(made, trial)
+        made.train()
+        schedule = Schedule(trial.hyperparameters, EPOCHS, updates)
+    state, expected = schedule.start(), []
+    for epoch, loss in enumerate(rates.losses):
+        expected += list(schedule.epoch_lrs(epoch, state))
+        state = schedule.update(state, loss)
+    assert rates.lrs == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_trial_that_diverges_ends_the_training_and_is_pruned():
+    """What follows it in the block does not run."""
+    reached = []
+    with lrsearch.trial(study_file(), diverged_above=1e-9) as trial:
+        made = trainer()
+        attach(made, trial)
+        made.train()
+        reached.append("what follows")
+    assert reached == []
+    [record] = stored(trial_records)
+    assert (record.state, record.diverged, record.epochs) == ("PRUNED", True, 1)
+
+
+def test_a_schedule_free_optimizer_is_judged_by_its_average():
+    """Its mode changes for each evaluation."""
+    rates = Rates()
+    with lrsearch.trial(study_file(optimizer="AdamWScheduleFree")) as trial:
+        made = trainer([rates])
+        attach(made, trial)
+        made.train()
+    assert rates.modes == ([True] * 6 + [False]) * EPOCHS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_train_epochs": 7}, r"has 2 epochs.*num_train_epochs=7: .*num_train_epochs=trial\.epochs"),
+        ({"max_steps": 5}, r"max_steps=5"),
+        ({"eval_strategy": "no"}, r"eval_strategy='no': TrainingArguments\(eval_strategy='epoch'\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_trial_are_refused(arguments, message):
+    """Before anything is trained, with what helps."""
+    with lrsearch.trial(study_file()) as trial:
+        with pytest.raises(InputError, match=message):
+            attach(trainer(**arguments), trial)
+        trial.report(1, 0.5)
+
+
+class Endless(IterableDataset):
+    """Sentences without a number."""
+
+    def __iter__(self):
+        yield from sentences(1000, 0)
+
+
+def test_data_without_a_length_are_refused():
+    """As its schedule must know how many updates an epoch has."""
+    made = trainer(data=Endless(), max_steps=5)
+    with pytest.raises(InputError, match=r"the training data has no length"):
+        updates_per_epoch(made)
+
+
+def test_a_loss_that_is_not_there_is_told_with_those_that_are():
+    """And the trial has failed."""
+    with pytest.raises(InputError, match=r"gives no 'eval_nothing', but .*'eval_loss'"):
+        optimize(trainer, trials=1, monitor="eval_nothing", name="s")
+    assert stored(trial_records, "s")[0].state == "FAIL"
+
+
+def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
+    """Its epochs are those of the arguments; it is stored, and goes on under its name."""
+    result = optimize(trainer, trials=4, name="words")
+    assert (len(result.trials), result.spec.epochs) == (4, EPOCHS)
+    assert result.value == min(each.value for each in result.records if each.state == "COMPLETE")
+    optimizer, scheduler = result.build(trainer().model)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert scheduler.schedule.total_steps == 6 * EPOCHS
+    assert len(optimize(trainer, trials=5, name="words").trials) == 5
+
+
+def test_a_share_of_an_epoch_is_no_length_of_a_trial():
+    """Its pruner counts whole ones."""
+    with pytest.raises(InputError, match=r"whole number of epochs, but got 1\.5"):
+        optimize(lambda: trainer(num_train_epochs=1.5), trials=1)
+
+
+def test_all_trials_of_a_search_begin_with_the_same_weights():
+    """Learning rates are compared, and not luck."""
+    weights = []
+
+    def noted():
+        made = trainer()
+        weights.append(next(made.model.parameters()).detach().clone())
+        return made
+
+    optimize(noted, trials=2)
+    assert len(weights) == 3  # one to read the arguments
+    assert all(torch.equal(each, weights[0]) for each in weights)
+
+
+@pytest.mark.parametrize("package", ["transformers", "accelerate"])
+def test_without_its_libraries_the_command_that_installs_them_is_told(package):
+    """And ``import lrsearch`` does not import them."""
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import lrsearch.errors\n"
+        "try:\n    import lrsearch.transformers\n"
+        "except lrsearch.errors.InputError as error:\n    print(error)\n"
+    )
+    words = [sys.executable, "-c", program]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "pip install 'lrsearch[transformers]'" in printed
