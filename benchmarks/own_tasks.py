@@ -29,11 +29,15 @@ def default_lr(optimizer: str) -> float:
 
 
 def lines_for_the_search(path: Path) -> int:
-    """Return the lines that serve the search: the task's definition and the call, without model and data."""
+    """Return the lines that serve the search: the task's definition and the call.
+
+    Model and data are not counted, nor what reads the budget from the command line.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     made = [node for node in tree.body if ast.unparse(node).startswith("task = ")]
-    called = [node for node in tree.body if isinstance(node, ast.If)]
-    return sum(node.end_lineno - node.lineno + 1 for node in (*made, *called)) + 1  # and the import
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    called = [node for node in block.body if not ast.unparse(node).startswith("parser")]
+    return sum(node.end_lineno - node.lineno + 1 for node in (*made, *called)) + 2  # import and condition
 
 
 def searched(name: str, optimizer: str, storage: str) -> tuple[lrsearch.Result, float, float]:

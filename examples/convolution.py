@@ -1,5 +1,7 @@
 """A convolutional network with batch normalisation and dropout, on scikit-learn's 8 x 8 digits."""
 
+import argparse
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -35,6 +37,9 @@ task = lrsearch.Task.from_tensors(
 )
 
 if __name__ == "__main__":
-    result = lrsearch.optimize(task, trials=20)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int)
+    result = lrsearch.optimize(task, **vars(parser.parse_args()))
     print(result)
     print(result.code())

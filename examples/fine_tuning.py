@@ -3,6 +3,7 @@
 Two searches of equal budget are compared: one learning rate for all layers, and a searched factor per layer.
 """
 
+import argparse
 from functools import cache
 
 import torch
@@ -85,7 +86,11 @@ class FineTuning(lrsearch.Task):
 task = FineTuning()
 
 if __name__ == "__main__":
-    one_rate = lrsearch.optimize(task, trials=30, optimizer="Adam")
-    per_layer = lrsearch.optimize(task, trials=30, optimizer="Adam", groups=PER_LAYER)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--epochs", type=int)
+    budget = vars(parser.parse_args())
+    one_rate = lrsearch.optimize(task, optimizer="Adam", **budget)
+    per_layer = lrsearch.optimize(task, optimizer="Adam", groups=PER_LAYER, **budget)
     print("One rate for all layers:", one_rate, "A factor per layer:", per_layer, sep="\n")
     print(per_layer.code())

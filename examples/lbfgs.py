@@ -1,5 +1,7 @@
 """L-BFGS, which takes a closure: logistic regression of scikit-learn's digits on whole batches."""
 
+import argparse
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -19,11 +21,14 @@ task = lrsearch.Task.from_tensors(
 )
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int)
     optimizer = {
         "name": "LBFGS",
         "max_iter": {"low": 2, "high": 10},
         "line_search_fn": ["none", "strong_wolfe"],
     }
-    result = lrsearch.optimize(task, trials=20, optimizer=optimizer)
+    result = lrsearch.optimize(task, optimizer=optimizer, **vars(parser.parse_args()))
     print(result)
     print(result.code())

@@ -1,5 +1,7 @@
 """A regression on a table: how far diabetes progresses in a year (442 patients, from scikit-learn)."""
 
+import argparse
+
 import torch
 from sklearn.datasets import load_diabetes
 from torch import nn
@@ -25,6 +27,9 @@ task = lrsearch.Task.from_tensors(
 )
 
 if __name__ == "__main__":
-    result = lrsearch.optimize(task, trials=20)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int)
+    result = lrsearch.optimize(task, **vars(parser.parse_args()))
     print(result)
     print(result.code())

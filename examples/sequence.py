@@ -1,5 +1,7 @@
 """A small GRU that adds the marked numbers of a sequence (Hochreiter & Schmidhuber 1997)."""
 
+import argparse
+
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +43,9 @@ task = lrsearch.Task.from_tensors(
 )
 
 if __name__ == "__main__":
-    result = lrsearch.optimize(task, trials=20, optimizer="Adam")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int)
+    result = lrsearch.optimize(task, optimizer="Adam", **vars(parser.parse_args()))
     print(result)
     print(result.code())

@@ -45,4 +45,7 @@ __all__ = ["__version__", *_HOMES]  # names of the table above
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    from lrsearch.foreign_warnings import foreign_warnings_hidden
+
+    with foreign_warnings_hidden():  # importing Optuna, for one, warns in a notebook
+        return getattr(import_module(_HOMES[name]), name)

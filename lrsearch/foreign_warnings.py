@@ -4,6 +4,7 @@ That a function will be removed, or is an experiment, matters to whoever wrote t
 from another library, or from lrsearch, a user can do nothing. What their own code causes they see.
 """
 
+import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import TextIO
 
 _FOR_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-_OF_OPTUNA = "optuna."  # its ExperimentalWarning, among others, without importing it
+# Optuna's ExperimentalWarning, among others, and that tqdm would draw nicer bars with a library of widgets;
+# by their modules' names, as importing them takes a while.
+_OF_LIBRARIES = ("optuna.", "tqdm.")
+_SAYS_SO = re.compile(r"\bdeprecated\b", re.IGNORECASE)  # PyTorch does in a UserWarning
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def foreign_warnings_hidden() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if not (is_for_programmers(category) and is_foreign(filename)):
+        if not (is_for_programmers(category, str(message)) and is_foreign(filename)):
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show_the_users_own
@@ -39,13 +43,16 @@ def foreign_warnings_hidden() -> Iterator[None]:
         warnings.showwarning = show
 
 
-def is_for_programmers(category: type[Warning]) -> bool:
+def is_for_programmers(category: type[Warning], message: str) -> bool:
     """Return whether a warning tells of a change in a library that its callers should follow."""
-    return issubclass(category, _FOR_PROGRAMMERS) or category.__module__.startswith(_OF_OPTUNA)
+    by_category = issubclass(category, _FOR_PROGRAMMERS) or category.__module__.startswith(_OF_LIBRARIES)
+    return by_category or bool(_SAYS_SO.search(message))
 
 
 def is_foreign(filename: str) -> bool:
     """Return whether a file belongs to an installed library, to Python, or to lrsearch: not to the user."""
+    if filename == "sys":  # what Python writes where a warning has no place
+        return True
     return filename.startswith("<frozen ") or any(map(Path(filename).is_relative_to, _foreign_folders()))
 
 

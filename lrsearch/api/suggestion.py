@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.arguments import as_table, given
+from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.search.space import suggest
 from lrsearch.service.tasks import load_kinds
@@ -54,6 +55,7 @@ class SuggestedSchedule:
         return build(model, self.optimizer_name, self.schedule)
 
 
+@foreign_warnings_hidden()
 def suggest_schedule(
     trial: "BaseTrial",
     *,

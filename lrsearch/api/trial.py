@@ -9,6 +9,7 @@ import numpy as np
 
 from lrsearch.api.connections import Connection, TrialPruned, connect
 from lrsearch.errors import InputError, UnknownNameError
+from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.results import in_one_line
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.service.trial_files import TERMINATED, Assignment
@@ -103,6 +104,7 @@ class Trial:
         self._connection.built(steps_per_epoch, name)
         return optimizer, scheduler
 
+    @foreign_warnings_hidden()
     def report(
         self, epoch: int, valid_loss: float, *, diverged_above: float | None = None, **values: float
     ) -> None:
@@ -183,7 +185,8 @@ def trial(
         InputError: if the study cannot be used, or no epoch was reported.
     """
     connection = connect(None if study is None else os.fspath(study), storage, allow_task)
-    current = Trial(connection, connection.begin(), diverged_above)
+    with foreign_warnings_hidden():
+        current = Trial(connection, connection.begin(), diverged_above)
     try:
         yield current
     except TrialPruned:

@@ -85,6 +85,7 @@ SLOW = {
     "docs/dashboard.md": "starts two servers",
     "docs/database.md": "copies between SQLite and PostgreSQL",
     "docs/distributed.md": "starts a Ray cluster",
+    "docs/examples.md": "starts a process for each trial",
     "docs/export.md": "trains three exported modules",
     "docs/lightning.md": "starts a process for each search",
     "docs/report.md": "trains four studies",
