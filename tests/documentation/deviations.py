@@ -86,6 +86,8 @@ SLOW = {
     "docs/database.md": "copies between SQLite and PostgreSQL",
     "docs/distributed.md": "starts a Ray cluster",
     "docs/examples.md": "starts a process for each trial",
+    "docs/five-minute-start.md": "searches and confirms",
+    "docs/from-optuna.md": "starts a process for each step",
     "docs/export.md": "trains three exported modules",
     "docs/lightning.md": "starts a process for each search",
     "docs/report.md": "trains four studies",

@@ -21,12 +21,12 @@ def with_runnable_blocks():
 
 
 @pytest.fixture
-def modules_of_pages():
+def modules_of_pages(tmp_path):
     """Forget the modules that a page's Python imported from its own folder."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if Path.cwd() in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
+        if tmp_path in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
             del sys.modules[name]
 
 
