@@ -22,7 +22,7 @@ from lrsearch.service.studies import stored_spec
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import open_database
 from lrsearch.storage.retrainings import latest_confirmation
-from lrsearch.storage.studies import find_study
+from lrsearch.storage.studies import list_studies
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -75,7 +75,9 @@ COLUMNS: dict[str, Callable[[Standing], bool]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--storage", required=True, help="URL of the database")
+    parser.add_argument(
+        "--storage", required=True, nargs="+", help="URLs of databases: the page is of all, the first trains"
+    )
     parser.add_argument("--cases", nargs="+", choices=[each.name for each in CASES], help="only these")
     parser.add_argument("--options", default="", help="of both commands, such as '--workers 1'")
     parser.add_argument("--markdown", type=Path, help="where the page is written; else it is printed")
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case in () if given.page_only else cases:
         for command in case.commands:
             print(command, flush=True)
-            words = [*shlex.split(command)[1:], *shlex.split(given.options), "--storage", given.storage]
+            words = [*shlex.split(command)[1:], *shlex.split(given.options), "--storage", given.storage[0]]
             subprocess.run([sys.executable, "-m", "lrsearch", *words], check=True)
     page = "\n".join(page_lines(given.storage, cases)) + "\n"
     if given.markdown is None:
@@ -94,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.markdown.write_text(page)
 
 
-def page_lines(storage: str, cases: Sequence[Case]) -> Iterator[str]:
+def page_lines(storages: Sequence[str], cases: Sequence[Case]) -> Iterator[str]:
     """Yield the lines of the page, from what is stored."""
-    found = [(case, *_stored(storage, case)) for case in cases]
-    yield from INTRODUCTION.splitlines()
+    found = [(case, *_stored(storages, case)) for case in cases]
+    yield from (*INTRODUCTION.splitlines(), "")
     yield from _table(
         ["task", "seeds that report", *COLUMNS],
         [
@@ -129,13 +131,16 @@ whole search. One cycle rises to the valley of a range test of a few seconds, an
 """
 
 
-def _stored(storage: str, case: Case) -> tuple[StudySpec, Confirmation, Verdict]:
-    with open_database(storage) as database:
-        record = find_study(database, case.name)
-        confirmation = latest_confirmation(database, record.uuid)
-        if confirmation is None:
-            raise SystemExit(f"{case.name} is not confirmed yet: leave --page-only out")
-        return stored_spec(record), confirmation, verdict(confirmation)
+def _stored(storages: Sequence[str], case: Case) -> tuple[StudySpec, Confirmation, Verdict]:
+    for storage in storages:
+        with open_database(storage) as database:
+            for record in list_studies(database):
+                confirmation = (
+                    latest_confirmation(database, record.uuid) if record.name == case.name else None
+                )
+                if confirmation is not None:
+                    return stored_spec(record), confirmation, verdict(confirmation)
+    raise SystemExit(f"{case.name} is not confirmed yet: leave --page-only out")
 
 
 def _first(standings: Sequence[Standing], is_it: Callable[[Standing], bool]) -> Standing | None:

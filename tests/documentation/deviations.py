@@ -27,9 +27,45 @@ class Replaced:
 REPLACED = (
     Replaced(
         "README.md",
-        "lrsearch optimize                            # MNIST",
-        "# MNIST",
-        "it takes minutes and needs MNIST; test_mnist.py runs it with a smaller budget",
+        ". .venv/bin/activate                                   # where make search has put lrsearch",
+        "# in the environment of the tests",
+        "the tests run in it",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "lrsearch optimize recipe.toml",
+        "lrsearch optimize recipe.toml --epochs 3 --data-dir {mnist}",
+        "fewer epochs, on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "--plot range-test.svg",
+        "--plot range-test.svg --steps 60 --data-dir {mnist}",
+        "fewer steps, on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "--trials 40 --epochs 5",
+        "--trials 4 --epochs 1 --data-dir {mnist}",
+        "a smaller budget, on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "--rivals --seeds 20 --top 3",
+        "--seeds 4 --top 1 --data-dir {mnist}",
+        "fewer seeds and no rivals, on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "lrsearch train mnist-mlp --output trained ",
+        "lrsearch train mnist-mlp --output trained --data-dir {mnist} ",
+        "on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
+        "lrsearch export mnist-mlp -o winner.py ",
+        "lrsearch export mnist-mlp -o winner.py --data-dir {mnist} ",
+        "on the files that are there",
     ),
     Replaced(
         "docs/distributed.md",
@@ -92,6 +128,7 @@ SLOW = {
     "docs/lightning.md": "starts a process for each search",
     "docs/report.md": "trains four studies",
     "docs/training-scripts.md": "starts a process for each trial",
+    "docs/tutorial.md": "trains on MNIST",
     "docs/transformers.md": "starts a process for each search",
 }
 

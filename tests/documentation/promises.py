@@ -36,11 +36,22 @@ class Ran:
 
 
 def readme(ran: Ran) -> None:
-    """Budgets are used up, and a winner is printed as lines of PyTorch."""
-    assert "Study digits-tpe: 40 of 40 trials have ended" in ran.printed
-    assert "Study digits-tpe: 50 of 50 trials have ended" in ran.printed
-    assert "Study model: 40 of 40 trials have ended" in ran.printed
+    """The budget is used up, a verdict is printed, and the report and the module are written."""
+    assert "Study mine: 40 of 40 trials have ended" in ran.printed
     assert "optimizer = torch.optim.SGD(model.parameters()" in ran.printed
+    assert "On 5 fresh seeds that did not select it" in ran.printed
+    assert "build_optimizer" in (ran.folder / "winner.py").read_text()
+    assert "Verdict" in (ran.folder / "report.html").read_text()
+
+
+def tutorial(ran: Ran) -> None:
+    """The four recipes and the search end, figures are drawn, and there is a verdict on fresh seeds."""
+    assert "Study recipe: 4 of 4 trials have ended (4 complete)" in ran.printed
+    assert "Study mnist-mlp: 4 of 4 trials have ended" in ran.printed
+    assert "On 2 fresh seeds that did not select it" in ran.printed
+    assert "OK: at " in ran.printed
+    drawn = set(re.findall(r"figures/tutorial/([\w-]+\.svg)", ran.text))
+    assert drawn <= {path.name for path in ran.folder.glob("*.svg")}
 
 
 def range_test(ran: Ran) -> None:
@@ -132,6 +143,7 @@ def training_scripts(ran: Ran) -> None:
 
 PROMISES: dict[str, Callable[[Ran], None]] = {
     "README.md": readme,
+    "docs/tutorial.md": tutorial,
     "docs/checkpoints.md": checkpoints,
     "docs/confirmation.md": confirmation,
     "docs/database.md": database,
