@@ -32,7 +32,15 @@ def run(monkeypatch, path):
     return runpy.run_path(str(path), run_name="__main__")
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in {"characters", "fine_tuning", "sequence"}
+        else name
+        for name in SEARCHES
+    ],
+)
 def test_a_search_prints_its_winner_and_the_lines_of_pytorch(name, monkeypatch, capsys):
     """The budget on the command line is the one that is trained."""
     run(monkeypatch, EXAMPLES / f"{name}.py")

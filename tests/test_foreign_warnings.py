@@ -153,7 +153,7 @@ def test_no_change_is_shown_in_a_trial_but_the_scripts_own(monkeypatch, tmp_path
             "1",
             "--quiet",
         ],
-        ["model.py"],
+        pytest.param(["model.py"], marks=pytest.mark.slow),
     ],
 )
 def test_a_search_shows_the_users_warning_alone(command, tmp_path):

@@ -283,6 +283,7 @@ def test_what_a_search_cannot_use_is_refused_before_training():
         optimize(Net, Data(), epochs=2, optimizer="SDG")
 
 
+@pytest.mark.slow
 def test_without_lightning_the_command_that_installs_it_is_told():
     """And ``import lrsearch`` does not import it."""
     program = (

@@ -25,6 +25,8 @@ from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 from lrsearch.transformers import attach, optimize, updates_per_epoch
 
+pytestmark = pytest.mark.slow  # transformers takes seconds to import, and to make a Trainer
+
 EPOCHS, WORDS = 2, 20
 
 

@@ -100,6 +100,7 @@ def test_the_baseline_is_tuned_as_long_as_a_schedule_kind_was_searched(database,
     assert note.startswith("linear decay was tuned with 8 runs of 3 epochs (as much as one schedule kind got")
 
 
+@pytest.mark.slow
 def test_a_baseline_is_tuned_with_six_runs_however_short_the_search_was(database, task):
     """Three rates over the whole range, and three around the best: with fewer it would be no baseline."""
     epochs, note = tuned(database, searched(database, task), PLAN)
@@ -107,6 +108,7 @@ def test_a_baseline_is_tuned_with_six_runs_however_short_the_search_was(database
     assert "but at least 6 runs" in note
 
 
+@pytest.mark.slow
 def test_beside_rivals_the_baseline_is_tuned_as_long_as_they_are(database, task):
     """As many epochs as the whole search had: else the comparison would say which was tuned longer."""
     epochs, note = tuned(database, searched(database, task, trials=8), replace(PLAN, rivals=True))
@@ -146,6 +148,7 @@ def test_rivals_are_tuned_as_long_as_the_whole_search_and_trained_on_the_same_se
     assert list(confirm(workshop, replace(PLAN, rivals=True))) == []
 
 
+@pytest.mark.slow
 def test_a_rival_keeps_the_weight_decay_of_its_family_alone(database, task):
     """Of SGD's study the one of SGD, as the number means something else to AdamW."""
     optimizer = {"name": "SGD", "weight_decay": 1e-3, "momentum": 0.9}
@@ -155,6 +158,7 @@ def test_a_rival_keeps_the_weight_decay_of_its_family_alone(database, task):
     assert (sgd.point["weight_decay"], adamw.point["weight_decay"]) == (1e-3, 0.0)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_schedule_free_optimizer_is_confirmed_like_another(database, task):
     """It searches its rate and warm-up alone, and has the other one as its rival."""
     workshop = searched(database, task, optimizer={"name": "SGDScheduleFree"}, space={})
