@@ -48,3 +48,13 @@ def test_the_page_has_every_case():
     for case in rivals.CASES:
         assert f"\n| {case.name} |" in published
         assert all(f"\n    {command}\n" in published for command in case.commands)
+
+
+def test_the_table_of_the_readme_is_the_pages():
+    """Figure by figure."""
+    tables = [
+        re.search(r"^\| task \|(?:.*\n)+?\n", path.read_text(), re.MULTILINE)[0]
+        for path in (rivals.DOCS / "rivals-benchmark.md", rivals.DOCS.parent / "README.md")
+    ]
+    assert tables[0] == tables[1]
+    assert tables[0].count("\n| ") == len(rivals.CASES) + 1
