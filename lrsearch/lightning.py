@@ -6,11 +6,13 @@ It needs the extra ``lightning``: ``pip install 'lrsearch[lightning]'``.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 from lrsearch.api.result import Result
+from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
-from lrsearch.api.trials import train_trials
+from lrsearch.api.trials import check_alone, train_trials
 from lrsearch.errors import InputError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
@@ -28,7 +30,8 @@ except ModuleNotFoundError as missing:
 __all__ = ["TrialCallback", "configure_optimizers", "optimize"]
 
 MONITOR = "val_loss"
-_SILENT = {
+_USUAL = {
+    "devices": 1,  # of which Lightning would take all that there are
     "logger": False,
     "enable_checkpointing": False,
     "enable_model_summary": False,
@@ -101,10 +104,17 @@ def configure_optimizers(module: LightningModule, trial: Trial) -> dict[str, Any
         trial: of :func:`lrsearch.trial`; the trainer has a :class:`TrialCallback` of it.
 
     Raises:
-        InputError: if the trainer's length is not the trial's, or the number of updates is not known.
+        InputError: if the trainer's length is not the trial's, the number of updates is not known, the module
+            has its own way to optimize, or the schedule lacks losses.
     """
     trainer = module.trainer
     _check_trainer(trainer, trial)
+    if not module.automatic_optimization:
+        raise InputError(
+            "Lightning steps the trial's scheduler in automatic optimization, but the module has "
+            "automatic_optimization=False: leave it out, or train the trials with a loop of your own and "
+            "lrsearch.trial()"
+        )
     updates = trainer.estimated_stepping_batches
     if trainer.max_steps != -1 or updates == float("inf") or updates < trial.epochs:
         raise InputError(
@@ -113,12 +123,18 @@ def configure_optimizers(module: LightningModule, trial: Trial) -> dict[str, Any
             "a length with Trainer(limit_train_batches=...)"
         )
     optimizer, scheduler = trial.build(module, steps_per_epoch=int(updates) // trial.epochs)
+    kind, every = scheduler.schedule.kind, trainer.check_val_every_n_epoch
+    if kind.needs_feedback and every != 1:
+        raise InputError(
+            f"{kind.name} waits for the loss of every epoch, but the trainer has "
+            f"check_val_every_n_epoch={every}: leave it out, or leave {kind.name} out of the study's kinds"
+        )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def optimize(
     module: Callable[[], LightningModule],
-    datamodule: LightningDataModule,
+    datamodule: LightningDataModule | None = None,
     *,
     epochs: int,
     trials: int = 20,
@@ -135,16 +151,17 @@ def optimize(
     Lightning's ``seed_everything`` decides them.
 
     Args:
-        module: makes a module, such as its class.
-        datamodule: trains and validates all trials.
+        module: makes a new module, such as its class.
+        datamodule: trains and validates all trials; None where the module has data of its own.
         epochs: of a trial that is not stopped early, at least 1.
         trials: budget, at least 1.
         monitor: name under which the module logs its validation loss.
         metrics: names of further logged figures that are kept beside the loss.
-        trainer: arguments of ``Trainer``; without any, it logs, shows and saves nothing.
+        trainer: arguments of ``Trainer``; without any, it has one device, and logs, shows and saves nothing.
+            Each trial has copies of the callbacks.
         seed: of weights, batch order and sampler.
-        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner`` and
-            ``storage``, as :func:`lrsearch.optimize` takes them.
+        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
+            and ``progress``, as :func:`lrsearch.optimize` takes them.
 
     Returns:
         the best trial, ready to be built, and the study.
@@ -153,23 +170,59 @@ def optimize(
         InputError: if an argument cannot be used.
         StudyStoppedError: if no trial completed.
     """
-    arguments = {**_SILENT, **(trainer or {})}
-    if taken := sorted({"max_epochs", "max_steps"} & arguments.keys()):
-        raise InputError(f"a trial's length is epochs={epochs}: leave {', '.join(taken)} out of trainer")
+    caller, arguments = "lrsearch.lightning.optimize", {**_USUAL, **(trainer or {})}
+    _check_makers(module, datamodule)
+    _check_length(arguments, epochs)
+    trained = TrainedWeights("module", "lambda: Net(width=64)")
 
     def train(trial: Trial) -> None:
         seed_everything(seed, verbose=False)
-        trained = module()
+        made = module()
+        trained.add(made)
         # An attribute of this module alone, which Lightning finds before the method of its class.
-        vars(trained)["configure_optimizers"] = lambda: configure_optimizers(trained, trial)
-        callbacks = [*arguments.get("callbacks", ()), TrialCallback(trial, monitor, metrics)]
-        fit = Trainer(**{**arguments, "callbacks": callbacks, "max_epochs": trial.epochs})
-        with threads_for(trained, fit.strategy.root_device):
-            fit.fit(trained, datamodule=datamodule)
+        vars(made)["configure_optimizers"] = lambda: configure_optimizers(made, trial)
+        fit = _trainer(arguments, trial.epochs, TrialCallback(trial, monitor, metrics))
+        try:
+            with threads_for(made, fit.strategy.root_device), _interrupts_raised():
+                fit.fit(made, datamodule=datamodule)
+        finally:
+            if datamodule is not None:
+                datamodule.trainer = None  # by which it would keep the module while the next one trains
 
-    caller = "lrsearch.lightning.optimize"
     with _devices_unsaid(), foreign_warnings_hidden():
+        check_alone(caller, _trainer(arguments, 1).world_size)
         return train_trials(train, caller, trials=trials, epochs=epochs, seed=seed, **study)
+
+
+def _trainer(arguments: Mapping[str, Any], epochs: int, *callbacks: Callback) -> Trainer:
+    """Return a trainer with callbacks of its own: what a trial has taught them, the next must not know."""
+    given = arguments.get("callbacks") or ()
+    copies = deepcopy([given] if isinstance(given, Callback) else list(given))
+    return Trainer(**{**arguments, "callbacks": [*copies, *callbacks], "max_epochs": epochs})
+
+
+def _check_makers(module: object, datamodule: object) -> None:
+    if isinstance(module, LightningModule) or not callable(module):
+        raise InputError(
+            "module makes a new LightningModule for each trial, such as its class Net or lambda: "
+            f"Net(width=64), but got {module!r:.80}"
+        )
+    if not isinstance(datamodule, LightningDataModule | None):
+        raise InputError(
+            "datamodule is a LightningDataModule, not its class and no DataLoader, such as Data(); got "
+            f"{datamodule!r:.80}"
+        )
+
+
+def _check_length(arguments: Mapping[str, Any], epochs: int) -> None:
+    if taken := sorted({"max_epochs", "max_steps", "fast_dev_run"} & arguments.keys()):
+        raise InputError(f"a trial's length is epochs={epochs}: leave {', '.join(taken)} out of trainer")
+    every = arguments.get("check_val_every_n_epoch", 1)
+    if every != 1:
+        raise InputError(
+            "trials are compared after every epoch, and some schedules wait for its loss, but trainer has "
+            f"check_val_every_n_epoch={every}: leave it out; limit_val_batches makes validation shorter"
+        )
 
 
 def _check_trainer(trainer: Trainer, trial: Trial) -> None:
@@ -177,6 +230,11 @@ def _check_trainer(trainer: Trainer, trial: Trial) -> None:
         raise InputError(
             f"a trial of study {trial.study!r} has {trial.epochs} epochs, and a schedule for these, but "
             f"the trainer has max_epochs={trainer.max_epochs}: Trainer(max_epochs=trial.epochs)"
+        )
+    if trainer.world_size > 1 and not trial.shared:
+        raise InputError(
+            f"{trainer.world_size} processes train together, but each has begun a trial of its own: start "
+            "them with torchrun, and call torch.distributed.init_process_group() before lrsearch.trial()"
         )
     if not trainer.enable_validation:
         raise InputError(
@@ -208,3 +266,14 @@ def _devices_unsaid() -> Iterator[None]:
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Let Ctrl-C end a search as it ends any, where Lightning makes an exit of it."""
+    try:
+        yield
+    except SystemExit as left:
+        if not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None

@@ -4,9 +4,11 @@ It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
 """
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.result import Result
+from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
 from lrsearch.api.trials import train_trials
 from lrsearch.errors import InputError
@@ -14,6 +16,7 @@ from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
 from lrsearch.training.averaging import put_judged_weights, put_training_weights
 from lrsearch.training.devices import threads_for
+from lrsearch.training.scheduler import ScheduleLR
 
 try:
     import_torchvision()  # which transformers imports too, and without this care for its compiled operators
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from lrsearch.training.scheduler import ScheduleLR
-
 __all__ = ["TrialCallback", "attach", "optimize"]
 
 MONITOR = "eval_loss"
@@ -59,6 +60,8 @@ class TrialCallback(TrainerCallback):
 
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
         self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._ended_epoch: int | None = None  # the epoch whose evaluation is to be reported
+        self._found: dict[str, float] = {}  # several data sets are evaluated one after the other
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -73,7 +76,12 @@ class TrialCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Put the weights that train into the model."""
+        """Put the weights that train into the model.
+
+        Raises:
+            InputError: if the epoch before was evaluated without a metric that is to be reported.
+        """
+        self._check_reported()
         put_training_weights(_plain(kwargs["optimizer"]))
 
     def on_epoch_end(
@@ -81,19 +89,46 @@ class TrialCallback(TrainerCallback):
     ) -> None:
         """Put the weights that are judged into the model: what follows evaluates and saves."""
         put_judged_weights(_plain(kwargs["optimizer"]))
+        scheduler = kwargs["lr_scheduler"]
+        # Where half precision makes an update overflow, the Trainer counts it and leaves the scheduler out.
+        while isinstance(scheduler, ScheduleLR) and scheduler.last_epoch < state.global_step:
+            scheduler.step()
+        self._ended_epoch, self._found = ceil(state.epoch or 0), {}  # one that was broken off counts too
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Report the epoch.
+        """Report the epoch that has just ended; other evaluations are none of the trial's.
 
         Raises:
             TrialPruned: if the trial stops here.
-            InputError: if there is no metric of that name.
         """
-        metrics = kwargs["metrics"]
-        figures = {name: _metric(metrics, name) for name in self._metrics}
-        self._trial.report(round(state.epoch or 0), _metric(metrics, self._monitor), **figures)
+        self._found |= kwargs["metrics"]
+        if self._ended_epoch is None or not self._found.keys() >= {self._monitor, *self._metrics}:
+            return
+        epoch, self._ended_epoch = self._ended_epoch, None
+        figures = {name: float(self._found[name]) for name in self._metrics}
+        self._trial.report(epoch, float(self._found[self._monitor]), **figures)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See that the last epoch was reported.
+
+        Raises:
+            InputError: if it was evaluated without a metric that is to be reported.
+        """
+        self._check_reported()
+
+    def _check_reported(self) -> None:
+        if self._ended_epoch is None:
+            return
+        missing = sorted({self._monitor, *self._metrics} - self._found.keys())
+        known = ", ".join(map(repr, sorted(self._found))) or "nothing"
+        raise InputError(
+            f"the evaluation after epoch {self._ended_epoch} gives no {', '.join(map(repr, missing))}, but "
+            f"{known}; monitor and metrics name others, and a loss needs labels in the evaluation data"
+        )
 
 
 def attach(
@@ -114,9 +149,14 @@ def attach(
         InputError: if the trainer's arguments do not fit the trial.
     """
     _check_arguments(trainer.args, trial)
+    if trainer.model_init is not None:
+        raise InputError(
+            "where a Trainer makes its model itself, it drops the optimizer that it is given: "
+            "Trainer(model=..., args=...) instead of model_init"
+        )
     optimizer, scheduler = trial.build(_model(trainer), steps_per_epoch=updates_per_epoch(trainer))
     trainer.optimizer = optimizer
-    trainer.lr_scheduler = scheduler  # type: ignore[assignment]  # any scheduler will do, whatever the type
+    trainer.lr_scheduler = scheduler
     trainer.add_callback(TrialCallback(trial, monitor, metrics))
     return optimizer, scheduler
 
@@ -142,8 +182,8 @@ def optimize(
         monitor: name of the evaluation loss among the metrics.
         metrics: names of further metrics that are kept beside the loss.
         seed: of weights, batch order and sampler.
-        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner`` and
-            ``storage``, as :func:`lrsearch.optimize` takes them; the usual optimizer is AdamW.
+        study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
+            and ``progress``, as :func:`lrsearch.optimize` takes them; the usual optimizer is AdamW.
 
     Returns:
         the best trial, ready to be built, and the study.
@@ -152,18 +192,16 @@ def optimize(
         InputError: if an argument, or an argument of the trainer, cannot be used.
         StudyStoppedError: if no trial completed.
     """
-
-    def seeded() -> Trainer:
-        set_seed(seed)
-        return trainer()
+    trained = TrainedWeights("trainer", "def trainer(): return Trainer(model=BertForMaskedLM(config), ...)")
 
     def train(trial: Trial) -> None:
-        made = seeded()
+        made = _made(trainer, seed)
+        trained.add(_model(made))
         attach(made, trial, monitor=monitor, metrics=metrics)
         with threads_for(_model(made), made.args.device):
             made.train()
 
-    epochs = seeded().args.num_train_epochs
+    epochs = _made(trainer, seed).args.num_train_epochs
     if epochs != int(epochs):
         raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
     caller, optimizer = "lrsearch.transformers.optimize", study.pop("optimizer", "AdamW")
@@ -193,10 +231,20 @@ def updates_per_epoch(trainer: Trainer) -> int:
     return max(1, -(-count // trainer.args.gradient_accumulation_steps))
 
 
+def _made(trainer: Callable[[], Trainer], seed: int) -> Trainer:
+    """Return a new trainer, with the model that the seed gives."""
+    set_seed(seed)
+    made: object = trainer() if callable(trainer) else trainer
+    if not (callable(trainer) and isinstance(made, Trainer)):
+        raise InputError(
+            "trainer makes a new Trainer for each trial, with a new model, such as a function that returns "
+            f"Trainer(model=..., args=...), but got {made!r:.80}"
+        )
+    return made
+
+
 def _model(trainer: Trainer) -> "nn.Module":
-    model: nn.Module | None = trainer.model
-    if model is None:
-        raise InputError("the trainer has no model yet: Trainer(model=..., args=...) instead of model_init")
+    model: nn.Module = trainer.model  # type: ignore[assignment]  # None in the class alone
     return model
 
 
@@ -214,16 +262,16 @@ def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
             "trials are compared by the loss after every epoch, but the arguments have "
             f"eval_strategy={strategy.value!r}: TrainingArguments(eval_strategy='epoch')"
         )
-
-
-def _metric(metrics: dict[str, float], name: str) -> float:
-    if name not in metrics:
-        known = ", ".join(map(repr, sorted(metrics))) or "nothing"
+    if args.eval_delay > 1:
         raise InputError(
-            f"the evaluation gives no {name!r}, but {known}; monitor and metrics name others, and a loss "
-            "needs labels in the evaluation data"
+            "trials are compared by the loss after every epoch, but the arguments have "
+            f"eval_delay={args.eval_delay:g}, so that the first epochs have none: leave it out"
         )
-    return float(metrics[name])
+    if args.auto_find_batch_size:
+        raise InputError(
+            "the schedule needs to know how many updates an epoch has, but the arguments have "
+            "auto_find_batch_size=True, which changes it on the way: leave it out"
+        )
 
 
 def _plain(optimizer: Any) -> "Optimizer":

@@ -314,6 +314,14 @@ def connect(study: str | None, url: str | None, allowed: Collection[str]) -> Con
     return connection if distributed is None else RankConnection(connection, distributed, allowed)
 
 
+def number_of_processes() -> int:
+    """Return how many processes train together with this one, itself included."""
+    module = sys.modules.get("torch.distributed")
+    if module is not None and module.is_available() and module.is_initialized():
+        return int(module.get_world_size())
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
 def _connect(study: str | None, url: str | None, allowed: Collection[str]) -> Connection:
     files = [os.environ.get(name) for name in (TRIAL_FILE, REPORT_FILE)]
     if files[0] and files[1]:
@@ -328,12 +336,13 @@ def _connect(study: str | None, url: str | None, allowed: Collection[str]) -> Co
 
 def _distributed() -> Any:
     """Return ``torch.distributed`` if this is one of several processes that train together, else None."""
+    processes = number_of_processes()
+    if processes == 1:
+        return None
     module = sys.modules.get("torch.distributed")
     if module is not None and module.is_available() and module.is_initialized():
-        return module if module.get_world_size() > 1 else None
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError(
-            f"torchrun started {os.environ['WORLD_SIZE']} processes, which share one trial; call "
-            "torch.distributed.init_process_group() before lrsearch.trial()"
-        )
-    return None
+        return module
+    raise InputError(
+        f"torchrun started {processes} processes, which share one trial; call "
+        "torch.distributed.init_process_group() before lrsearch.trial()"
+    )

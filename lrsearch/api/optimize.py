@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.arguments import as_table, database_at, given, load, new_name, stored_name
+from lrsearch.api.progress_bar import advance, progress_bar
 from lrsearch.api.result import Result, stored_result
 from lrsearch.errors import SpecError, StudyStoppedError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.review.notes import annotate
-from lrsearch.review.wording import number
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.range_test import RangeTestPlan, find_range, with_range_test, with_stored_bounds
@@ -165,37 +165,17 @@ def _with_range_test(database: Database, spec: StudySpec, task: "Task", data: "T
 
 def _run(supervisor: Supervisor, search: Search, *, progress: bool) -> Progress:
     """Run a search behind a bar, and return where it stands at its end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # in a notebook it advises a library of widgets, and does without
-        from tqdm.auto import tqdm
     last = None
-    with tqdm(
-        disable=not progress,
-        unit="trial",
-        total=search.study.spec.trials,
-        mininterval=_seconds_between_pictures(),
-    ) as bar:
+    with progress_bar(search.study.spec, shown=progress) as bar:
         for note in search.study.notes if progress else ():
             bar.write(note, file=sys.stderr)
-        try:
-            for last in supervisor.run(search):
-                for note in last.notes if progress else ():
-                    bar.write(note, file=sys.stderr)
-                bar.total = last.trials
-                if last.best is not None:
-                    bar.set_postfix_str(f"best {number(last.best.result.value)}", refresh=False)
-                bar.update(last.ended_trials - bar.n)
-        except KeyboardInterrupt:
-            bar.write(f"interrupted; go on with name={search.study.spec.name!r}", file=sys.stderr)
-            raise
+        for last in supervisor.run(search):
+            for note in last.notes if progress else ():
+                bar.write(note, file=sys.stderr)
+            advance(bar, last.ended_trials, last.trials, last.best.result.value if last.best else None)
     if last is None:
         raise RuntimeError("a search yields at least its last progress")
     return last
-
-
-def _seconds_between_pictures() -> float:
-    """Return how often a bar is drawn: in a log file, where every picture is a line, rarely."""
-    return 0.5 if sys.stderr.isatty() or "ipykernel" in sys.modules else 10.0
 
 
 def _result(database: Database, search: Search, last: Progress) -> Result:

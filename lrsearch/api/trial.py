@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from lrsearch.api.connections import Connection, TrialPruned, connect
+from lrsearch.api.connections import Connection, RankConnection, TrialPruned, connect
 from lrsearch.errors import InputError, UnknownNameError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.results import in_one_line
@@ -60,6 +60,11 @@ class Trial:
     def epochs(self) -> int:
         """Length of the trial, if it is not pruned."""
         return self._assignment.epochs
+
+    @property
+    def shared(self) -> bool:
+        """Whether all ranks of ``torch.distributed`` train it together."""
+        return isinstance(self._connection, RankConnection)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -167,8 +172,8 @@ def trial(
 
     Leaving the block normally makes the trial COMPLETE, with the last reported loss as its value, after
     however many epochs. :class:`lrsearch.TrialPruned` ends the block and the trial, and goes no further.
-    Any other exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt
-    and ``sys.exit()`` give the trial back instead.
+    Any other exception, and an exit with a code other than 0, makes it FAIL and goes on; KeyboardInterrupt,
+    also where a library makes an exit of it, and ``sys.exit()`` give the trial back instead.
     Inside ``lrsearch worker --command`` the trial is the worker's, whatever the arguments say.
 
     Args:
@@ -195,10 +200,11 @@ def trial(
         connection.fail(in_one_line(error))
         raise
     except SystemExit as left:
-        if left.code not in {None, 0, TERMINATED}:
-            connection.fail(f"exit code {left.code}")
-        else:
+        interrupted = isinstance(left.__context__, KeyboardInterrupt)  # a library made an exit of Ctrl-C
+        if interrupted or left.code in {None, 0, TERMINATED}:
             connection.release()
+        else:
+            connection.fail(f"exit code {left.code}")
         raise
     except BaseException:
         connection.release()

@@ -1,22 +1,26 @@
 """All trials of a study in one call, trained by a function of the user's or of an adapter."""
 
+import gc
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
 
 from lrsearch.api.arguments import as_table, database_at, given, new_name
+from lrsearch.api.connections import number_of_processes
+from lrsearch.api.progress_bar import advance, progress_bar
 from lrsearch.api.result import Result, stored_result
 from lrsearch.api.trial import Trial, trial
-from lrsearch.errors import BudgetSpentError, StudyStoppedError
+from lrsearch.errors import BudgetSpentError, InputError, StudyStoppedError
+from lrsearch.results import Outcome
 from lrsearch.review.advice import without_complete_trial
-from lrsearch.service.studies import open_study, resolved
+from lrsearch.service.studies import OpenStudy, open_study, resolved
 from lrsearch.service.tasks import load_kinds
-from lrsearch.spec import EXTERNAL, StudySpec, spec_from
-from lrsearch.storage.studies import find_study
+from lrsearch.spec import EXTERNAL, spec_from
+from lrsearch.storage.database import Database
 from lrsearch.storage.trials import trial_records
 
 
@@ -35,6 +39,7 @@ def train_trials(
     pruner: str | None = None,
     seed: int = 0,
     storage: str | None = None,
+    progress: bool = True,
 ) -> Result:
     """Create a study, or go on with one, and train its trials one after the other until the budget is spent.
 
@@ -54,9 +59,10 @@ def train_trials(
         pruner: who stops trials early; None takes the sampler's usual one.
         seed: of the sampler.
         storage: URL of the database; None takes ``LRSEARCH_STORAGE``, else ``sqlite:///lrsearch.db``.
+        progress: whether a bar shows how far it is.
 
     Raises:
-        InputError: if an argument cannot be used.
+        InputError: if an argument cannot be used, or several processes train together.
         StudyStoppedError: if no trial completed.
     """
     content = {
@@ -70,34 +76,75 @@ def train_trials(
         "space": {**(space or {}), **given(kinds=None if kinds is None else list(kinds))},
         **given(pruner=pruner, groups=groups),
     }
+    check_alone(caller, number_of_processes())
     optuna.logging.set_verbosity(logging.WARNING)
     draft = spec_from(content, caller)
-    load_kinds(draft, allowed=draft.space.kinds or ())
-    with database_at(storage) as database:
+    allowed = draft.space.kinds or ()
+    load_kinds(draft, allowed)
+    database = database_at(storage)
+    try:
         study = open_study(database, resolved(draft), trials_given=name is not None)
-    while True:
-        try:
-            with trial(study.record.name, storage=storage, allow_task=draft.space.kinds or ()) as current:
-                train(current)
-        except BudgetSpentError:
-            break
-    return _result(study.spec, storage, f"{caller}(..., name={study.record.name!r})")
+        with progress_bar(study.spec, shown=progress) as bar:
+            while _train_one(train, study, storage, allowed):
+                _show(bar, database, study)
+        result = _result(database, study, f"{caller}(..., name={study.record.name!r})")
+    except BaseException:
+        database.close()
+        raise
+    weakref.finalize(result, database.close)  # the study of the result reads from it
+    return result
 
 
-def _result(spec: StudySpec, storage: str | None, go_on: str) -> Result:
+def check_alone(caller: str, processes: int) -> None:
+    """Refuse several processes that would train a trial together: each would have a search of its own.
+
+    Args:
+        caller: name of the function that users call.
+        processes: number of those that would train together.
+
+    Raises:
+        InputError: if there are several.
+    """
+    if processes > 1:
+        raise InputError(
+            f"{caller} trains each trial in one process, but {processes} would train together. Let torchrun "
+            "start a script of your own, which takes its trial with lrsearch.trial() after "
+            "torch.distributed.init_process_group()"
+        )
+
+
+def _train_one(
+    train: Callable[[Trial], None], study: OpenStudy, storage: str | None, allowed: Collection[str]
+) -> bool:
+    """Train a trial, and return whether there was one left."""
+    try:
+        with trial(study.record.name, storage=storage, allow_task=allowed) as current:
+            train(current)
+    except BudgetSpentError:
+        return False
+    gc.collect()  # a trainer and its model refer to each other: here their memory on a device becomes free
+    return True
+
+
+def _show(bar: Any, database: Database, study: OpenStudy) -> None:
+    if bar.disable:
+        return
+    records = trial_records(database, study.record)
+    values = [each.value for each in records if each.state == Outcome.COMPLETE.value]
+    best = min((each for each in values if each is not None), default=None)
+    advance(bar, sum(each.finished_at is not None for each in records), study.spec.trials, best)
+
+
+def _result(database: Database, study: OpenStudy, go_on: str) -> Result:
     """Return the best trial of a study whose budget is spent.
 
     Raises:
         StudyStoppedError: if no trial is complete.
     """
-    database = database_at(storage)
-    result = stored_result(database, spec)
+    result = stored_result(database, study.spec)
     if result is not None:
-        weakref.finalize(result, database.close)  # the study of the result reads from it
         return result
-    with database:
-        counts = Counter(
-            "diverged" if each.diverged else each.state.lower()
-            for each in trial_records(database, find_study(database, spec.name))
-        )
-    raise StudyStoppedError(f"{without_complete_trial(spec, counts, go_on)}.")
+    counts = Counter(
+        "diverged" if each.diverged else each.state.lower() for each in trial_records(database, study.record)
+    )
+    raise StudyStoppedError(f"{without_complete_trial(study.spec, counts, go_on)}.")

@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+import torch
 
 from lrsearch.tasks.vision import import_torchvision
 
@@ -24,3 +25,12 @@ def words_of_the_libraries():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(lightning|transformers|accelerate|torch\.utils\.data)\b")
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Train small models with one thread: several wait for each other, the more so beside other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

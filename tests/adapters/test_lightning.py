@@ -1,14 +1,19 @@
 """Searches with Lightning, against the real library: what is reported, when a fit ends, with which rates."""
 
+import gc
+import importlib
 import os
+import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -204,6 +209,55 @@ def test_a_trainer_that_does_not_fit_the_trial_is_refused(arguments, message):
         fitted(trial, **arguments)
 
 
+def test_a_module_that_optimizes_by_itself_is_refused():
+    """For Lightning would not step the trial's scheduler, and all trials would have a constant rate."""
+
+    class Manual(Net):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+    with (
+        pytest.raises(InputError, match=r"automatic_optimization=False"),
+        lrsearch.trial(study_file()) as trial,
+    ):
+        fitted(trial, Manual())
+
+
+def test_a_schedule_that_waits_for_losses_needs_a_validation_after_every_epoch():
+    """Else its rate would not be known; it is refused before anything is trained."""
+    path = study_file(epochs=4)
+    with Path(path).open("a") as file:
+        file.write('\n[space]\nkinds = ["ReduceLROnPlateau"]\n')
+    with (
+        pytest.raises(InputError, match=r"ReduceLROnPlateau waits .* check_val_every_n_epoch=2"),
+        lrsearch.trial(path) as trial,
+    ):
+        fitted(trial, check_val_every_n_epoch=2)
+
+
+def test_processes_that_train_together_share_a_trial(monkeypatch):
+    """Else each would train with hyperparameters of its own; how they come to one is told."""
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(InputError, match=r"2 processes .* torchrun"), lrsearch.trial(study_file()) as trial:
+        fitted(trial)
+
+
+def test_ctrl_c_in_a_fit_gives_the_trial_back():
+    """Though Lightning makes an exit with code 1 of it: nothing has failed."""
+
+    class Interrupted(Net):
+        def on_train_epoch_start(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit), lrsearch.trial(study_file()) as trial:
+        fitted(trial, Interrupted())
+    assert [each.state for each in records()] == ["RUNNING"]
+    with lrsearch.trial("script") as again:
+        assert again.number == trial.number
+        again.report(1, 0.5)
+
+
 class Endless(IterableDataset):
     """Examples without a number."""
 
@@ -275,23 +329,112 @@ def test_all_trials_of_a_search_begin_with_the_same_weights():
     assert all(torch.equal(each, weights[0]) for each in weights)
 
 
-def test_what_a_search_cannot_use_is_refused_before_training():
-    """Lengths of the trainer's own, and unknown names."""
-    with pytest.raises(InputError, match=r"epochs=2: leave max_epochs out of trainer"):
-        optimize(Net, Data(), epochs=2, trainer={"max_epochs": 3})
+def test_a_trial_knows_nothing_of_what_another_taught_its_callbacks():
+    """Each early stopping has its own patience: all trials stop after as many epochs."""
+    impatient = EarlyStopping("val_loss", patience=1, min_delta=10)
+    arguments = {"accelerator": "cpu", "callbacks": impatient}
+    result = optimize(Net, Data(), trials=3, epochs=4, pruner="none", trainer=arguments)
+    assert [each.epochs for each in result.records] == [2, 2, 2]
+
+
+def test_a_module_that_brings_its_data_needs_no_other():
+    """As Lightning's own fit."""
+
+    class WithData(Net):
+        def train_dataloader(self):
+            return Data().train_dataloader()
+
+        def val_dataloader(self):
+            return Data().val_dataloader()
+
+    assert optimize(WithData, trials=1, epochs=1, trainer={"accelerator": "cpu"}).steps_per_epoch == BATCHES
+
+
+def test_a_trained_module_is_not_trained_on():
+    """Each trial begins with new weights, or its loss would be the work of all before it."""
+    net = Net()
+    with pytest.raises(InputError, match=r"each trial begins with new weights, but module"):
+        optimize(lambda: net, Data(), trials=3, epochs=1, name="same", trainer={"accelerator": "cpu"})
+    assert [each.state for each in records("same")] == ["COMPLETE", "FAIL"]
+
+
+def test_frozen_weights_may_be_shared_by_all_trials():
+    """As of a large model of which a small part is trained."""
+    backbone = nn.Linear(3, 3).requires_grad_(False)
+
+    class Head(Net):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(backbone, nn.Linear(3, 1))
+
+    assert len(optimize(Head, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"}).trials) == 2
+
+
+def test_the_memory_of_a_trial_is_free_when_the_next_begins():
+    """Though its trainer and its module refer to each other."""
+    alive, modules = [], []
+
+    class Counted(Net):
+        def __init__(self):
+            super().__init__()
+            alive.append(sum(each() is not None for each in modules))
+            modules.append(weakref.ref(self))
+
+    gc.disable()  # so that nothing is free by chance
+    try:
+        optimize(Counted, Data(), trials=3, epochs=1, trainer={"accelerator": "cpu"})
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
+
+
+def test_ctrl_c_ends_a_search_and_tells_how_to_go_on(capsys):
+    """As a KeyboardInterrupt, after which a notebook can be interrupted again."""
+
+    class Interrupted(Net):
+        def on_train_epoch_start(self):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(Interrupted, Data(), epochs=2, name="stopped", trainer={"accelerator": "cpu"})
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "interrupted; go on with name='stopped'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"trainer": {"max_epochs": 3}}, r"epochs=2: leave max_epochs out of trainer"),
+        ({"trainer": {"check_val_every_n_epoch": 2}}, r"limit_val_batches makes validation shorter"),
+        ({"trainer": {"accelerator": "cpu", "devices": 2}}, r"in one process, but 2 would train together"),
+        ({"module": Net()}, r"such as its class Net or lambda: Net\(width=64\), but got Net"),
+        ({"datamodule": Data}, r"datamodule is a LightningDataModule, not its class"),
+    ],
+)
+def test_what_a_search_cannot_use_is_refused_before_training(arguments, message, storage):
+    """And before there is a study."""
+    with pytest.raises(InputError, match=message):
+        optimize(**{"module": Net, "datamodule": Data(), "epochs": 2, **arguments})
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+def test_a_misspelt_name_is_told_with_the_one_that_was_meant():
+    """As everywhere."""
     with pytest.raises(SpecError, match=r"Did you mean"):
         optimize(Net, Data(), epochs=2, optimizer="SDG")
 
 
-@pytest.mark.slow
-def test_without_lightning_the_command_that_installs_it_is_told():
-    """And ``import lrsearch`` does not import it."""
-    program = (
-        "import sys; sys.modules['lightning'] = None; sys.modules['lightning.pytorch'] = None\n"
-        "import lrsearch\n"
-        "try:\n    import lrsearch.lightning\n"
-        "except lrsearch.errors.InputError as error:\n    print(error)\n"
-    )
-    words = [sys.executable, "-c", f"import lrsearch.errors\n{program}"]
-    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "pip install 'lrsearch[lightning]'" in printed
+def test_without_lightning_the_command_that_installs_it_is_told(monkeypatch):
+    """Where the adapter is imported."""
+    monkeypatch.delitem(sys.modules, "lrsearch.lightning")
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    with pytest.raises(InputError, match=r"pip install 'lrsearch\[lightning\]'"):
+        importlib.import_module("lrsearch.lightning")
+
+
+def test_lrsearch_imports_no_adapter():
+    """What a program does not use need not be installed."""
+    program = "import lrsearch, sys; print({'lightning', 'transformers', 'accelerate'} & sys.modules.keys())"
+    words = [sys.executable, "-c", f"import lrsearch.api.trials\n{program}"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"

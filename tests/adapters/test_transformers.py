@@ -1,12 +1,13 @@
 """Searches with Hugging Face's Trainer, against the real library, on a tiny model that nobody downloads."""
 
+import importlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch.utils.data import IterableDataset
 from transformers import (
     BertConfig,
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 import lrsearch
+from lrsearch.api.trials import train_trials
 from lrsearch.errors import InputError
 from lrsearch.schedules import Schedule
 from lrsearch.storage.database import open_database
@@ -41,7 +43,8 @@ def sentences(count, seed):
 class Rates(TrainerCallback):
     """Notes the learning rate of every update, and the losses that are reported."""
 
-    def __init__(self):
+    def __init__(self, monitor="eval_loss"):
+        self._monitor = monitor
         self.lrs, self.losses, self.modes = [], [], []
 
     def on_pre_optimizer_step(self, _args, _state, _control, **kwargs):
@@ -52,7 +55,8 @@ class Rates(TrainerCallback):
 
     def on_evaluate(self, _args, _state, _control, **kwargs):
         """After an evaluation."""
-        self.losses.append(kwargs["metrics"]["eval_loss"])
+        if self._monitor in kwargs["metrics"]:
+            self.losses.append(kwargs["metrics"][self._monitor])
         self.modes.append(kwargs["optimizer"].param_groups[0].get("train_mode"))
 
 
@@ -131,6 +135,61 @@ def test_every_update_has_the_learning_rate_of_the_trials_schedule(kind, accumul
     assert rates.lrs == pytest.approx(expected, rel=1e-9)
 
 
+def test_an_update_that_overflows_leaves_the_schedule_where_the_training_is(monkeypatch):
+    """In half precision the Trainer counts such an update, and does not step the scheduler."""
+    overflows = iter([True, True])
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", property(lambda _: next(overflows, False)))
+    rates = Rates()
+    with lrsearch.trial(study_file('kinds = ["ReduceLROnPlateau"]\nwarmup_fraction = 0.5')) as trial:
+        made = trainer([rates])
+        _, scheduler = attach(made, trial)
+        made.train()
+        schedule = Schedule(trial.hyperparameters, EPOCHS, 6)
+    state = schedule.update(schedule.start(), rates.losses[0])
+    assert rates.lrs[6:] == pytest.approx(list(schedule.epoch_lrs(1, state)), rel=1e-9)
+    assert scheduler.last_epoch == 6 * EPOCHS
+
+
+def test_of_several_evaluation_sets_the_one_that_is_named_counts():
+    """The Trainer evaluates one after the other; figures may be of any."""
+    rates = Rates("eval_second_loss")
+    with lrsearch.trial(study_file()) as trial:
+        made = trainer([rates])
+        made.eval_dataset = {"first": sentences(8, 2), "second": sentences(16, 1), "third": sentences(8, 3)}
+        attach(made, trial, monitor="eval_second_loss", metrics=("eval_first_loss",))
+        made.train()
+    curve = stored(lambda database, record: curves(database, record.uuid))
+    assert [each.valid_loss for each in curve] == pytest.approx(rates.losses)
+    assert all(each.metrics["eval_first_loss"] > 0 for each in curve)
+
+
+def test_evaluations_before_and_after_the_training_are_not_reported():
+    """They belong to no epoch."""
+    with lrsearch.trial(study_file()) as trial:
+        made = trainer(eval_on_start=True)
+        attach(made, trial)
+        made.evaluate()
+        made.train()
+        made.evaluate()
+    curve = stored(lambda database, record: curves(database, record.uuid))
+    assert [each.epoch for each in curve] == [1, 2]
+
+
+def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch():
+    """As complete, with what its trainer evaluates at the end."""
+
+    class Impatient(TrainerCallback):
+        def on_step_end(self, _args, state, control, **_kwargs):
+            control.should_training_stop = state.global_step == 7
+
+    with lrsearch.trial(study_file()) as trial:
+        made = trainer([Impatient()])
+        attach(made, trial)
+        made.train()
+    curve = stored(lambda database, record: curves(database, record.uuid))
+    assert [each.epoch for each in curve] == [1, 2]
+
+
 def test_a_trial_that_diverges_ends_the_training_and_is_pruned():
     """What follows it in the block does not run."""
     reached = []
@@ -160,6 +219,8 @@ def test_a_schedule_free_optimizer_is_judged_by_its_average():
         ({"num_train_epochs": 7}, r"has 2 epochs.*num_train_epochs=7: .*num_train_epochs=trial\.epochs"),
         ({"max_steps": 5}, r"max_steps=5"),
         ({"eval_strategy": "no"}, r"eval_strategy='no': TrainingArguments\(eval_strategy='epoch'\)"),
+        ({"eval_delay": 2}, r"eval_delay=2, so that the first epochs have none"),
+        ({"auto_find_batch_size": True}, r"auto_find_batch_size=True, which changes it on the way"),
     ],
 )
 def test_arguments_that_do_not_fit_the_trial_are_refused(arguments, message):
@@ -167,6 +228,16 @@ def test_arguments_that_do_not_fit_the_trial_are_refused(arguments, message):
     with lrsearch.trial(study_file()) as trial:
         with pytest.raises(InputError, match=message):
             attach(trainer(**arguments), trial)
+        trial.report(1, 0.5)
+
+
+def test_a_trainer_that_makes_its_model_itself_is_refused():
+    """It would drop the trial's optimizer, and all trials would train alike."""
+    made = trainer()
+    made.model_init = lambda: made.model
+    with lrsearch.trial(study_file()) as trial:
+        with pytest.raises(InputError, match=r"Trainer\(model=\.\.\., args=\.\.\.\) instead of model_init"):
+            attach(made, trial)
         trial.report(1, 0.5)
 
 
@@ -202,6 +273,29 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     assert len(optimize(trainer, trials=5, name="words").trials) == 5
 
 
+def test_a_trained_model_is_not_trained_on():
+    """Each trial begins with new weights, or its loss would be the work of all before it."""
+    made = trainer()
+    with pytest.raises(InputError, match=r"each trial begins with new weights, but trainer"):
+        optimize(lambda: made, trials=3, name="same")
+    assert [each.state for each in stored(trial_records, "same")] == ["COMPLETE", "FAIL"]
+
+
+def test_a_trainer_in_the_place_of_what_makes_one_is_refused():
+    """Also a function that returns something else."""
+    for wrong in (trainer(), lambda: "no trainer"):
+        with pytest.raises(InputError, match=r"a function that returns Trainer\(model=\.\.\., args=\.\.\.\)"):
+            optimize(wrong, trials=1)
+
+
+def test_processes_that_train_together_are_refused_by_a_search(monkeypatch):
+    """Each would have a search of its own; how they share trials is told."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"in one process, but 2 would train together. Let torchrun"):
+        train_trials(print, "search", trials=1, epochs=1)
+
+
 def test_a_share_of_an_epoch_is_no_length_of_a_trial():
     """Its pruner counts whole ones."""
     with pytest.raises(InputError, match=r"whole number of epochs, but got 1\.5"):
@@ -223,14 +317,9 @@ def test_all_trials_of_a_search_begin_with_the_same_weights():
 
 
 @pytest.mark.parametrize("package", ["transformers", "accelerate"])
-def test_without_its_libraries_the_command_that_installs_them_is_told(package):
-    """And ``import lrsearch`` does not import them."""
-    program = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        "import lrsearch.errors\n"
-        "try:\n    import lrsearch.transformers\n"
-        "except lrsearch.errors.InputError as error:\n    print(error)\n"
-    )
-    words = [sys.executable, "-c", program]
-    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "pip install 'lrsearch[transformers]'" in printed
+def test_without_its_libraries_the_command_that_installs_them_is_told(package, monkeypatch):
+    """Where the adapter is imported."""
+    monkeypatch.delitem(sys.modules, "lrsearch.transformers")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"pip install 'lrsearch\[transformers\]'"):
+        importlib.import_module("lrsearch.transformers")
