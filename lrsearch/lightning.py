@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, Unpack
 
 from lrsearch.api.result import Result
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
-from lrsearch.api.trials import check_alone, train_trials
+from lrsearch.api.trials import StudyArguments, check_alone, train_trials
 from lrsearch.errors import InputError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
@@ -142,7 +142,7 @@ def optimize(
     metrics: Sequence[str] = (),
     trainer: Mapping[str, Any] | None = None,
     seed: int = 0,
-    **study: Any,
+    **study: Unpack[StudyArguments],
 ) -> Result:
     """Search the learning rate and its schedule for a LightningModule, in one call.
 

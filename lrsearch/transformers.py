@@ -5,12 +5,12 @@ It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lrsearch.api.result import Result
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
-from lrsearch.api.trials import train_trials
+from lrsearch.api.trials import StudyArguments, train_trials
 from lrsearch.errors import InputError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
@@ -168,7 +168,7 @@ def optimize(
     monitor: str = MONITOR,
     metrics: Sequence[str] = (),
     seed: int = 0,
-    **study: Any,
+    **study: Unpack[StudyArguments],
 ) -> Result:
     """Search the learning rate and its schedule for a ``Trainer``, in one call.
 
@@ -204,11 +204,10 @@ def optimize(
     epochs = _made(trainer, seed).args.num_train_epochs
     if epochs != int(epochs):
         raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
-    caller, optimizer = "lrsearch.transformers.optimize", study.pop("optimizer", "AdamW")
+    study.setdefault("optimizer", "AdamW")
+    caller = "lrsearch.transformers.optimize"
     with foreign_warnings_hidden():
-        return train_trials(
-            train, caller, trials=trials, epochs=int(epochs), optimizer=optimizer, seed=seed, **study
-        )
+        return train_trials(train, caller, trials=trials, epochs=int(epochs), seed=seed, **study)
 
 
 def updates_per_epoch(trainer: Trainer) -> int:

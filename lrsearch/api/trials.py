@@ -5,7 +5,7 @@ import logging
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import optuna
 
@@ -22,6 +22,20 @@ from lrsearch.service.tasks import load_kinds
 from lrsearch.spec import EXTERNAL, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.trials import trial_records
+
+
+class StudyArguments(TypedDict, total=False):
+    """What a search in one call takes of the study, as :func:`lrsearch.optimize` takes it."""
+
+    name: str | None
+    optimizer: str | Mapping[str, Any]
+    space: Mapping[str, Any] | None
+    groups: Mapping[str, Any] | None
+    kinds: Sequence[str] | None
+    sampler: str
+    pruner: str | None
+    storage: str | None
+    progress: bool
 
 
 def train_trials(
@@ -85,6 +99,7 @@ def train_trials(
     try:
         study = open_study(database, resolved(draft), trials_given=name is not None)
         with progress_bar(study.spec, shown=progress) as bar:
+            _show(bar, database, study)
             while _train_one(train, study, storage, allowed):
                 _show(bar, database, study)
         result = _result(database, study, f"{caller}(..., name={study.record.name!r})")
