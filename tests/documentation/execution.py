@@ -53,6 +53,7 @@ class PageRun:
             self.monkeypatch.delenv(variable, raising=False)
         self.monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         self.monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        self.monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads of a small model wait for each other
         self.monkeypatch.syspath_prepend(self.folder)
         self.monkeypatch.chdir(self.folder)
 
