@@ -171,6 +171,24 @@ def test_an_interrupted_block_gives_its_trial_back(study, records, error):
     assert [(record.state, record.value) for record in records()] == [("COMPLETE", 0.25)]
 
 
+def exit_after_ctrl_c():
+    """Leave as some libraries do when they meet a Ctrl-C."""
+    try:
+        signal.default_int_handler(signal.SIGINT, None)
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+def test_an_interrupt_that_a_library_makes_an_exit_of_gives_the_trial_back(study, records):
+    """Whatever the exit code: nothing has failed."""
+    file = study(trials=1)
+    with pytest.raises(SystemExit), trial(file):
+        exit_after_ctrl_c()
+    with trial(file) as again:
+        again.report(1, 0.25)
+    assert [record.state for record in records()] == ["COMPLETE"]
+
+
 def test_a_block_left_with_an_exit_code_has_failed(study, records):
     """As the process would have: its trial is not begun again and again."""
     with pytest.raises(SystemExit), trial(study(trials=1)):
