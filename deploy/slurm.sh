@@ -23,9 +23,13 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 # A job that is started again is another worker: the old one's name may count as alive for a while.
 name="slurm-${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}-${SLURM_ARRAY_TASK_ID:-0}-${SLURM_RESTART_COUNT:-0}"
 
+# From the first moment on: a signal that comes before the worker's number is known is passed on after it.
+worker='' early=''
+tell() { kill -TERM "$worker" 2> /dev/null || true; }
+trap 'if [ -n "$worker" ]; then tell; else early=yes; fi' TERM INT
 lrsearch worker --name "$name" "$@" &
 worker=$!
-trap 'kill -TERM "$worker" 2> /dev/null || true' TERM INT
+if [ -n "$early" ]; then tell; fi
 
 # A signal ends the waiting, not the worker.
 code=0
