@@ -127,6 +127,7 @@ SLOW = {
     "docs/export.md": "trains three exported modules",
     "docs/lightning.md": "starts a process for each search",
     "docs/report.md": "trains four studies",
+    "docs/samplers-and-pruners.md": "trains two studies",
     "docs/training-scripts.md": "starts a process for each trial",
     "docs/tutorial.md": "trains on MNIST",
     "docs/transformers.md": "starts a process for each search",
