@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 OLDEST := .venv-oldest
+SIDE_BY_SIDE := tests/adapters tests/documentation tests/review tests/test_examples.py tests/training
 
 .PHONY: search test test-slow test-oldest test-gpu lint docs clean
 
@@ -15,8 +16,10 @@ search: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses auto --dist loadfile
 
+# Those that wait for no lease and no clock run side by side.
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu" --numprocesses auto --dist load $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "slow and not gpu" $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 # The oldest supported versions of Optuna, SQLAlchemy and Typer, and the tests of what is built on them.
 test-oldest: $(OLDEST)/.installed
