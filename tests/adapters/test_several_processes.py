@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 HEAD = """
 import json
-import sys
+import os
 import torch.distributed as dist
 import lrsearch
 
@@ -46,10 +46,13 @@ with lrsearch.trial("ranks.toml") as trial:
     lrs = rates.lrs
 """
 
+# Accelerate keeps the process group, whose threads may abort an interpreter that is shutting down
+# (pytorch/pytorch#179291): the ranks leave without that.
 TAIL = """
 with open(f"rank-{dist.get_rank()}.json", "w") as file:
     json.dump([trial.number, trial.hyperparameters.to_point(), lrs], file)
-dist.destroy_process_group()
+dist.barrier()
+os._exit(0)
 """
 
 
