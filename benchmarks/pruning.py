@@ -31,7 +31,7 @@ import numpy as np
 
 from lrsearch.schedules import KINDS, Hyperparameters
 from lrsearch.search import pruners
-from lrsearch.search.pruners import PRUNERS, PercentilePruner, Pruner, create_pruner
+from lrsearch.search.pruners import PRUNERS, LeadersGoOn, PercentilePruner, Pruner, create_pruner
 from lrsearch.search.space import domain_of
 from lrsearch.spec import StudySpec, hyperparameters, read_spec, search_space
 from lrsearch.spec.shipped import shipped_studies
@@ -151,7 +151,8 @@ def pruner_named(name: str, epochs: int, trials: int) -> Pruner:
     if name != LATER:
         return create_pruner(name, epochs, trials, WARMUP_FRACTION)
     first_epoch = math.ceil(WARMUP_FRACTION * epochs) + 1
-    return PercentilePruner(epochs, first_epoch, pruners.BEST_PART, pruners.LEAST_TRIALS)
+    later = PercentilePruner(epochs, first_epoch, pruners.BEST_PART, pruners.LEAST_TRIALS)
+    return LeadersGoOn(later, epochs)
 
 
 def replay(curves: Sequence[Curve], epochs: int, pruner: Pruner, lanes: Lanes) -> Shuffle:
@@ -322,7 +323,9 @@ def markdown(rows: Sequence[Row]) -> str:
         kept = f"{row.kept:.0%} | {seeds}"
         lines.append(f"| {row.lanes} | {row.pruner} | {row.epochs:.1%} | {kept} | {excess} |")
     first = [row for row in rows if row.lanes == rows[0].lanes and row.pruner != "none"]
-    named = sorted(set(chain.from_iterable(row.lost for row in first)), key=lambda g: -first[0].chances[g])
+    named = sorted(
+        set(chain.from_iterable(row.lost for row in first)), key=lambda g: (-first[0].chances[g], g)
+    )
     lines += [
         "",
         f"Of the best tenth of the trials, the part that was stopped; {rows[0].lanes}:",

@@ -70,6 +70,7 @@ class Candidate:
         trial: its number in the study; None for a baseline.
         search_value: validation loss that the search found for it; None for a baseline.
         optimizer: class of a rival's optimizer, which is not the study's; None for all others.
+        recipe: of a first trial, what it is called: a well-known recipe that no sampler proposed; else None.
     """
 
     name: str
@@ -77,6 +78,12 @@ class Candidate:
     trial: int | None = None
     search_value: float | None = None
     optimizer: str | None = None
+    recipe: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, and of a first trial the recipe's."""
+        return self.name if self.recipe is None else f"{self.name} (a first trial: {self.recipe})"
 
     @property
     def is_rival(self) -> bool:
@@ -104,6 +111,7 @@ class Confirmation:
         runs: of each candidate by name, in the order of the seeds.
         notes: what a reader should know: how a baseline was tuned, which one was left out and why.
         finished_at: UTC in ISO 8601.
+        same_weights: whether all seeds began with the same initial weights.
     """
 
     candidates: tuple[Candidate, ...]
@@ -112,6 +120,7 @@ class Confirmation:
     runs: Mapping[str, tuple[Retraining, ...]]
     notes: tuple[str, ...]
     finished_at: str
+    same_weights: bool = False
 
     @property
     def selecting(self) -> int:

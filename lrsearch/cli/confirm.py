@@ -119,7 +119,7 @@ def print_confirmation(
         typer.echo(line)
     typer.echo()
     shown = None if storage is None else masked(storage)
-    doubts = checks(spec, trial_records(database, record), found, shown)
+    doubts = checks(spec, trial_records(database, record), confirmation, shown)
     for line in confirmation_lines(confirmation, found, doubts):
         typer.echo(line)
     if leading is None:

@@ -9,7 +9,8 @@ from lrsearch.code import is_reference
 from lrsearch.optimizers import optimizer_named
 from lrsearch.parameters import Range, Scalar
 from lrsearch.results import TrialRecord
-from lrsearch.review.verdict import Verdict
+from lrsearch.retrainings import Confirmation
+from lrsearch.review.verdict import Verdict, verdict
 from lrsearch.review.winner import found_since
 from lrsearch.review.wording import number
 from lrsearch.schedules import KINDS, kind_named
@@ -22,20 +23,22 @@ WIDENING = 4.0  # factor by which a range of lr is advised to grow
 
 
 def checks(
-    spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict, storage: str | None = None
+    spec: StudySpec, trials: Sequence[TrialRecord], confirmation: Confirmation, storage: str | None = None
 ) -> list[str]:
     """Return what makes a confirmed result doubtful, and the commands that help.
 
     Args:
         spec: resolved specification of the study.
         trials: all of them.
-        found: the verdict of its confirmation.
+        confirmation: of the study.
         storage: URL of the database without its password, where commands must name it; else None.
     """
+    found = verdict(confirmation)
     winner = found.winner.candidate.trial if found.winner is not None else None
     best = next((each for each in trials if each.number == winner), None)
     commands = _Commands(spec, storage)
     return [
+        *_same_weights(confirmation),
         *_found_since(trials, found, commands),
         *(_at_bounds(spec, best, commands) if best is not None else ()),
         *_few_trials(spec, trials, commands),
@@ -56,6 +59,15 @@ class _Commands:
         code = (self.spec.task, *(self.spec.space.kinds or ())) if verb == "confirm" else ()
         allowed = [word for name in code if is_reference(name) for word in ("--allow-task", name)]
         return shlex.join(["lrsearch", verb, self.spec.name, *options, *storage, *allowed])
+
+
+def _same_weights(confirmation: Confirmation) -> Iterator[str]:
+    if confirmation.same_weights:
+        yield (
+            "under all seeds the model begins with the same weights, so that they differ in the order of "
+            "batches alone, and single trainings scatter more widely than here. Where they should be random, "
+            "take torch.manual_seed() out of the function that makes the model: lrsearch seeds it"
+        )
 
 
 def _found_since(trials: Sequence[TrialRecord], found: Verdict, command: _Commands) -> Iterator[str]:

@@ -36,7 +36,7 @@ def candidate_lines(found: Verdict, spec: StudySpec) -> list[str]:
 
 
 def candidate_words(candidate: Candidate, spec: StudySpec) -> str:
-    """Return a candidate's hyperparameters in a line, those of a rival behind its optimizer.
+    """Return a candidate's hyperparameters in a line, with a rival's optimizer or a first trial's name.
 
     Args:
         candidate: of a confirmation.
@@ -46,6 +46,8 @@ def candidate_words(candidate: Candidate, spec: StudySpec) -> str:
     words = described(
         Hyperparameters.from_point(candidate.point, frozen), candidate.optimizer or spec.optimizer.name
     )
+    if candidate.recipe is not None:
+        return f"{words}; a first trial ({candidate.recipe})"
     return f"{candidate.optimizer}, {words}" if candidate.is_rival else words
 
 

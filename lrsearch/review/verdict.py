@@ -262,8 +262,8 @@ def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmatio
     winner, seeds = standings[0], len(confirmation.seeds) - confirmation.selecting
     if winner.valid_loss is None:
         return (
-            f"{_capital(winner.candidate.name)} was best on the seeds that select, but diverged or failed on "
-            "one that reports: a smaller learning rate would be safer."
+            f"{_capital(winner.candidate.title)} was best on the seeds that select, but diverged or failed "
+            "on one that reports: a smaller learning rate would be safer."
         )
     says = (
         f"On {seeds} fresh seeds that did not select it, its validation loss is "
@@ -273,7 +273,7 @@ def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmatio
         return _sentence_of_baseline(standings, says)
     baselines = [each for each in standings[1:] if each.candidate.is_baseline]
     if not baselines:
-        return f"Use {winner.candidate.name}. {says}. There was no baseline to compare it with."
+        return f"Use {winner.candidate.title}. {says}. There was no baseline to compare it with."
     better = [each for each in baselines if _is_better(each)]
     if better:
         return _sentence_of_better(winner, better, says)
@@ -281,7 +281,7 @@ def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmatio
     alike = [each for each in baselines if each not in unlike]
     if alike:
         return _sentence_without_difference(winner, alike, says)
-    return f"Use {winner.candidate.name}. {says}, lower than that of {_all_baselines(unlike)}."
+    return f"Use {winner.candidate.title}. {says}, lower than that of {_all_baselines(unlike)}."
 
 
 def _is_worse(standing: Standing) -> bool:
@@ -298,7 +298,7 @@ def _sentence_of_better(winner: Standing, better: Sequence[Standing], says: str)
     """Return the sentence for a winner that others beat where it was not selected."""
     best = _nearest(better)
     return (
-        f"{_capital(winner.candidate.name)} was best on the seeds that select it, but {best.candidate.name} "
+        f"{_capital(winner.candidate.title)} was best on the seeds that select it, but {best.candidate.name} "
         f"is shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
         "with more seeds before you use either."
     )
@@ -316,9 +316,9 @@ def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
     if _is_better(best):
         return _sentence_of_better(winner, [best], says)
     if _is_worse(best):
-        return f"{start}; the best trial, {best.candidate.name}, is {_difference(best)}."
+        return f"{start}; the best trial, {best.candidate.title}, is {_difference(best)}."
     return (
-        f"{start}; no difference is shown to the best trial, {best.candidate.name}, which is "
+        f"{start}; no difference is shown to the best trial, {best.candidate.title}, which is "
         f"{_difference(best)}."
     )
 
@@ -326,7 +326,7 @@ def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
 def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], says: str) -> str:
     nearest = _nearest(alike)
     return (
-        f"No difference shown: {winner.candidate.name} was best on the seeds that select it. {says}; that "
+        f"No difference shown: {winner.candidate.title} was best on the seeds that select it. {says}; that "
         f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain. On this evidence "
         "the baseline will do as well."
     )

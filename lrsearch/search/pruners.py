@@ -162,6 +162,26 @@ class MedianPruner:
         return min(curve.values()) > median(others)
 
 
+@dataclass(frozen=True)
+class LeadersGoOn:
+    """Stops whom another pruner stops, but nobody who is already better than all complete trials.
+
+    Args:
+        pruner: the other one.
+        epochs: of a trial that is not stopped.
+    """
+
+    pruner: Pruner
+    epochs: int
+
+    def decide(self, losses: Losses, candidates: Collection[int]) -> set[int]:
+        """Return those whom the other one stops, without those whose latest loss is the lowest so far."""
+        ended = [curve[self.epochs] for curve in losses.values() if self.epochs in curve]
+        to_beat = min(ended, default=-math.inf)
+        stopped = self.pruner.decide(losses, candidates)
+        return {trial for trial in stopped if losses[trial][max(losses[trial])] >= to_beat}
+
+
 PRUNERS = ("percentile", "asha", "median", "first-epochs", "none")
 BEST_PART = 0.4  # of percentile: a third of all epochs is spent (python -m benchmarks.pruning)
 REDUCTION_FACTOR = 2  # measured on the digits: 3 stopped trials that would have won, for no saving
@@ -172,6 +192,7 @@ FINISHED_PART = 8  # of first-epochs: the best eighth of the trials that came so
 def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: float) -> Pruner:
     """Return the pruner of that name, its settings derived from the budget.
 
+    Whatever its rule, nobody is stopped whose latest loss is already below those of all complete trials.
     Nothing is judged before epoch ceil(largest warm-up x epochs) + 1: a trial that still warms up looks worse
     than it is. Percentile begins half-way through the longest warm-up: its first cut is so mild that waiting
     longer costs epochs and saves no winner (``python -m benchmarks.pruning``).
@@ -192,6 +213,10 @@ def create_pruner(name: str, epochs: int, trials: int, largest_warmup_fraction: 
     first_epoch = max(1, math.ceil(warmup_epochs / 2)) if early else math.ceil(warmup_epochs) + 1
     if name == "none" or first_epoch >= epochs:
         return NoPruner()
+    return LeadersGoOn(_rule(name, epochs, trials, first_epoch), epochs)
+
+
+def _rule(name: str, epochs: int, trials: int, first_epoch: int) -> Pruner:
     if name == "percentile":
         return PercentilePruner(epochs, first_epoch, BEST_PART, LEAST_TRIALS)
     if name == "asha":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
 from lrsearch.retrainings import Candidate, Point
+from lrsearch.search.first_trials import first_trials
 from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
 from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.service.rivals import Rival, check_rivals, tuned_rivals
@@ -15,6 +16,7 @@ from lrsearch.spec import StudySpec, hyperparameters
 from lrsearch.storage.retrainings import record_confirmation
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
+from lrsearch.training.eager import begin_alike
 
 LEAST_SEEDS = 4  # two that select, and two that report: fewer have no interval
 
@@ -80,7 +82,10 @@ def confirm(
     if trained:
         notes = [each.note for each in found if each.note is not None] + [each.note for each in rivals]
         everybody = [*candidates, *(each.candidate for each in rivals)]
-        record_confirmation(workshop.database, workshop.study_uuid, everybody, seeds, epochs, notes)
+        alike = begin_alike(workshop.task, (seeds[0], seeds[1]))
+        record_confirmation(
+            workshop.database, workshop.study_uuid, everybody, seeds, epochs, notes, same_weights=alike
+        )
 
 
 def _trained(
@@ -142,4 +147,6 @@ def _same(point: Point, other: Point) -> bool:
 
 def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:
     point = hyperparameters(spec, record.params).to_point()
-    return Candidate(f"trial {record.number}", point, record.number, record.value)
+    recipes = first_trials(spec).points.items()
+    recipe = next((name for name, searched in recipes if _same(searched, record.params)), None)
+    return Candidate(f"trial {record.number}", point, record.number, record.value, recipe=recipe)

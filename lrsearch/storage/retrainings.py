@@ -54,6 +54,8 @@ def record_confirmation(
     seeds: Sequence[int],
     epochs: int,
     notes: Sequence[str],
+    *,
+    same_weights: bool = False,
 ) -> None:
     """Store that a study was confirmed; the runs of its candidates are retrainings with the test split."""
     payload = {
@@ -61,6 +63,7 @@ def record_confirmation(
         "seeds": list(seeds),
         "epochs": epochs,
         "notes": list(notes),
+        "same_weights": same_weights,
     }
     _record(database, study_uuid, CONFIRMATION, payload)
 
@@ -94,6 +97,7 @@ def latest_confirmation(
         runs={name: tuple(runs[key] for key in mine) for name, mine in keys.items()},
         notes=tuple(payload["notes"]),
         finished_at=_isoformat(row.finished_at),
+        same_weights=payload.get("same_weights", False),
     )
 
 

@@ -226,6 +226,13 @@ def build_model(task: Task, seed: int, device: torch.device) -> nn.Module:
     return Models(task, device).build(seed)
 
 
+def begin_alike(task: Task, seeds: tuple[int, int]) -> bool:
+    """Return whether a task's models have the same initial weights under two seeds."""
+    one, other = (build_model(task, seed, torch.device("cpu")) for seed in seeds)
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
 def share_tensors(model: nn.Module, other: nn.Module) -> bool:
     """Return whether two models have a parameter or buffer in common, or the memory of one."""
     return not _memory(model).isdisjoint(_memory(other))

@@ -1,10 +1,11 @@
 """What makes a confirmed result doubtful."""
 
+from dataclasses import replace
+
 import pytest
 
 from lrsearch.results import TrialRecord
 from lrsearch.review.checks import checks
-from lrsearch.review.verdict import verdict
 from lrsearch.service.studies import resolved
 from lrsearch.spec import spec_from
 from tests.review.confirmations import confirmation
@@ -33,8 +34,8 @@ def trials(best=None, complete=20, diverged=0):
 
 
 def found(losses=None):
-    """Return a verdict that trial 1 is better than the recipe, unless told otherwise."""
-    return verdict(confirmation(losses or {"trial 1": CLEAR, "the recipe": WORSE}))
+    """Return a confirmation in which trial 1 is better than the recipe, unless told otherwise."""
+    return confirmation(losses or {"trial 1": CLEAR, "the recipe": WORSE})
 
 
 def test_a_sound_result_has_nothing_to_doubt():
@@ -74,6 +75,13 @@ def test_a_baseline_that_won_has_no_bounds_to_check():
     assert checks(study(), trials({"lr": 0.9}), found({"trial 1": WORSE, "the recipe": CLEAR})) == []
 
 
+def test_seeds_that_all_begin_alike_are_told():
+    """As they say nothing of the luck with initial weights."""
+    (doubt,) = checks(study(), trials(), replace(found(), same_weights=True))
+    assert doubt.startswith("under all seeds the model begins with the same weights")
+    assert "torch.manual_seed()" in doubt
+
+
 def test_few_complete_trials_ask_for_more():
     """Below ten."""
     (doubt,) = checks(study(), trials(complete=9), found())
@@ -102,5 +110,5 @@ def test_a_confirmation_with_rivals_is_advised_with_rivals():
     assert doubt.startswith("the margin to rival is within the noise of the seeds")
     assert doubt.endswith("lrsearch confirm 'my study' --seeds 12 --rivals")
     newer = [*trials(), TrialRecord(30, "COMPLETE", 0.1, False, GOOD, 10)]
-    [since, _margin] = checks(study(), newer, verdict(confirmation(losses, found={"trial 1": 0.5})))
+    [since, _margin] = checks(study(), newer, confirmation(losses, found={"trial 1": 0.5}))
     assert since.endswith("lrsearch confirm 'my study' --seeds 6 --rivals")

@@ -90,6 +90,16 @@ def test_a_trial_that_beats_every_baseline_is_recommended():
     assert found.standings[1].comparison.is_shown
 
 
+def test_a_first_trial_is_named_as_what_it_is():
+    """As the winner, and as the best trial beside a baseline that won: no sampler has found it."""
+    losses = {"trial 3": CLEAR, "the recipe": WORSE}
+    assert verdict(confirmation(losses, recipes={"trial 3": "linear decay"})).sentence.startswith(
+        "Use trial 3 (a first trial: linear decay). On 3 fresh seeds"
+    )
+    said = verdict(confirmation({"trial 3": WORSE, "the recipe": CLEAR}, recipes={"trial 3": "linear decay"}))
+    assert "the best trial, trial 3 (a first trial: linear decay), is 0.1 higher" in said.sentence
+
+
 def test_a_difference_within_the_noise_is_none():
     """And the verdict says so instead of naming a winner."""
     found = verdict(confirmation({"trial 7": CLEAR, "the recipe": NOISY}))

@@ -16,6 +16,7 @@ from lrsearch.search.pruners import (
     LEAST_TRIALS,
     PRUNERS,
     REDUCTION_FACTOR,
+    LeadersGoOn,
     MedianPruner,
     NoPruner,
     PercentilePruner,
@@ -65,6 +66,24 @@ def test_a_better_trial_outlives_a_worse_one(losses, name):
             same_length = len(losses[one]) == len(losses[other])
             worse = same_length and all(losses[one][epoch] < loss for epoch, loss in losses[other].items())
             assert not worse
+
+
+@settings(deadline=None)
+@given(histories(), st.sampled_from(PRUNERS))
+def test_who_already_beats_all_complete_trials_goes_on(losses, name):
+    """Nobody is stopped whose latest loss is below those with which all complete trials have ended."""
+    ended = [curve[EPOCHS] for curve in losses.values() if EPOCHS in curve]
+    stopped = create_pruner(name, EPOCHS, 64, 0.0).decide(losses, set(losses))
+    assert all(list(losses[trial].values())[-1] >= min(ended) for trial in stopped if ended)
+
+
+def test_a_leader_of_the_last_epochs_is_not_stopped_for_having_been_slow():
+    """A trial that overtakes all complete ones late goes on, although others had been lower before."""
+    complete = {trial: {**dict.fromkeys(range(1, EPOCHS), 0.1), EPOCHS: 0.3} for trial in range(20)}
+    late = dict.fromkeys(range(1, EPOCHS), 0.2)
+    pruner = create_pruner("percentile", EPOCHS, 64, 0.0)
+    assert pruner.decide({**complete, 20: late}, {20}) == set()
+    assert pruner.decide({**complete, 20: late | {EPOCHS - 1: 0.4}}, {20}) == {20}
 
 
 @settings(deadline=None)
@@ -185,16 +204,18 @@ def test_nothing_is_judged_while_a_trial_may_warm_up(name, first):
 )
 def test_percentile_begins_half_way_through_the_longest_warm_up(epochs, warmup, first):
     """Its first epoch is that at which the longest warm-up has half its way behind it, rounded up."""
-    pruner = create_pruner("percentile", epochs, 64, warmup)
-    assert isinstance(pruner, PercentilePruner)
-    assert pruner.first_epoch == first
+    made = create_pruner("percentile", epochs, 64, warmup)
+    assert isinstance(made, LeadersGoOn)
+    assert isinstance(made.pruner, PercentilePruner)
+    assert made.pruner.first_epoch == first
 
 
 def test_rounding_does_not_delay_the_first_judgement():
     """A warm-up of 7 of 100 epochs ends after epoch 7, although 0.07 x 100 is a little more than 7."""
-    pruner = create_pruner("first-epochs", 100, 64, largest_warmup_fraction=0.07)
-    assert isinstance(pruner, RungPruner)
-    assert list(pruner.rungs) == [8]
+    made = create_pruner("first-epochs", 100, 64, largest_warmup_fraction=0.07)
+    assert isinstance(made, LeadersGoOn)
+    assert isinstance(made.pruner, RungPruner)
+    assert list(made.pruner.rungs) == [8]
 
 
 @pytest.mark.parametrize("name", PRUNERS)

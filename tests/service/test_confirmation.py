@@ -8,7 +8,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
+import lrsearch
 from lrsearch.errors import SpecError
 from lrsearch.retrainings import Run
 from lrsearch.review.verdict import verdict
@@ -114,6 +116,36 @@ def test_beside_rivals_the_baseline_is_tuned_as_long_as_they_are(database, task)
     epochs, note = tuned(database, searched(database, task, trials=8), replace(PLAN, rivals=True))
     assert epochs == 8 * EPOCHS
     assert note.startswith("linear decay was tuned with 8 runs of 3 epochs (as much as the whole search")
+
+
+def test_first_trials_are_known_for_what_they_are(database, task):
+    """Whoever wins, the reader learns whether a sampler has found it."""
+    workshop = searched(database, task, trials=4, first_trials=True)
+    list(confirm(workshop, replace(PLAN, top=4)))
+    candidates = latest_confirmation(database, workshop.study_uuid).candidates
+    assert {each.name: each.recipe for each in candidates if each.trial is not None} == {
+        "trial 0": "linear decay",
+        "trial 1": None,
+        "trial 2": None,
+        "trial 3": None,
+    }
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_model_that_seeds_itself_is_noticed(database, seeded):
+    """Its fresh seeds differ in the order of batches alone."""
+
+    def network():
+        if seeded:
+            torch.manual_seed(0)
+        return torch.nn.Linear(2, 1)
+
+    x = torch.linspace(-1, 1, 64).reshape(32, 2)
+    rows = (x, x.sum(dim=1, keepdim=True))
+    own = lrsearch.Task.from_tensors(network, train=rows, valid=rows, loss=torch.nn.functional.mse_loss)
+    workshop = searched(database, own, **{"name": "own"})
+    list(confirm(workshop, PLAN))
+    assert latest_confirmation(database, workshop.study_uuid).same_weights is seeded
 
 
 def test_the_same_confirmation_again_trains_nothing(database, task):

@@ -68,7 +68,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
-        f"{_doubts(checks(study.spec, study.facts.trials, found, commands.storage))}"
+        f"{_doubts(checks(study.spec, study.facts.trials, confirmation, commands.storage))}"
         f"{_winners_code(study, winner)}{_rivals_code(study, found)}"
     )
 
