@@ -17,8 +17,8 @@ _WARNING = (
 )
 _AVERAGE = (
     "optimizer.eval()  # puts the average of the weights into the model",
-    "# Batch normalisation has no statistics of it: let some 50 batches go through model here, without",
-    "# gradients, before validate() calls model.eval().",
+    "# Batch normalisation has no statistics of it: call its reset_running_stats() here, and let some 50",
+    "# batches go through model, before validate() calls model.eval().",
 )
 _DOCSTRING = '''"""Train a model, and step its schedule where that belongs.
 

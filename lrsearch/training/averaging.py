@@ -4,9 +4,10 @@ Schedule-free optimizers (arXiv 2405.15682) compute gradients at one point and k
 average is the model that they recommend. All others train the weights that they are judged by.
 """
 
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -42,7 +43,8 @@ def put_average(
     """Put the weights that an optimizer is judged by into its model, with their statistics, after an epoch.
 
     The running statistics of batch normalisation belong to the weights that were trained with: they are
-    taken anew, from forward passes alone.
+    taken anew, as plain means over batches of the epoch in forward passes alone. Layers that the model keeps
+    out of training mode keep theirs.
 
     Args:
         task: which computes them.
@@ -53,11 +55,31 @@ def put_average(
         epoch: epochs that the model was trained before this one, from 0.
     """
     put_judged_weights(optimizer)
-    normalised = any(isinstance(each, _BatchNorm) and each.track_running_stats for each in model.modules())
-    if not (normalised and is_averaging(optimizer)):
+    if not is_averaging(optimizer):
         return
-    with torch.no_grad(), fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
-        model.train()
-        for batches in islice(data.updates(seed, epoch), STATISTICS_BATCHES):
-            for batch in batches:
-                training_loss(task, model, batch)
+    model.train()
+    norms = [
+        each
+        for each in model.modules()
+        if isinstance(each, _BatchNorm) and each.track_running_stats and each.training
+    ]
+    if not norms:
+        return
+    # With gradients, as a training step may take some itself.
+    with _new_statistics(norms), fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
+        for batch in islice(chain.from_iterable(data.updates(seed, epoch)), STATISTICS_BATCHES):
+            training_loss(task, model, batch)
+
+
+@contextmanager
+def _new_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Reset running statistics, and let them be plain means meanwhile."""
+    momenta = [each.momentum for each in norms]
+    for each in norms:
+        each.reset_running_stats()
+        each.momentum = None
+    try:
+        yield
+    finally:
+        for each, momentum in zip(norms, momenta, strict=True):
+            each.momentum = momentum

@@ -143,7 +143,7 @@ def test_a_model_that_seeds_itself_is_noticed(database, seeded):
     x = torch.linspace(-1, 1, 64).reshape(32, 2)
     rows = (x, x.sum(dim=1, keepdim=True))
     own = lrsearch.Task.from_tensors(network, train=rows, valid=rows, loss=torch.nn.functional.mse_loss)
-    workshop = searched(database, own, **{"name": "own"})
+    workshop = searched(database, own, name="own")
     list(confirm(workshop, PLAN))
     assert latest_confirmation(database, workshop.study_uuid).same_weights is seeded
 
