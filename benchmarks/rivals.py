@@ -54,6 +54,11 @@ class Case:
             f"lrsearch confirm {self.name} --rivals --seeds {self.seeds} --top {self.top}{allowed}",
         )
 
+    def is_of(self, confirmation: Confirmation) -> bool:
+        """Return whether a confirmation is the one that the commands make."""
+        rivals = any(each.is_rival for each in confirmation.candidates)
+        return rivals and len(confirmation.seeds) == self.seeds
+
 
 CASES = (
     Case("mnist-mlp", "mnist-mlp", "--trials 40 --epochs 5"),
@@ -138,7 +143,7 @@ def _stored(storages: Sequence[str], case: Case) -> tuple[StudySpec, Confirmatio
                 confirmation = (
                     latest_confirmation(database, record.uuid) if record.name == case.name else None
                 )
-                if confirmation is not None:
+                if confirmation is not None and case.is_of(confirmation):
                     return stored_spec(record), confirmation, verdict(confirmation)
     raise SystemExit(f"{case.name} is not confirmed yet: leave --page-only out")
 

@@ -9,6 +9,16 @@ Point = Mapping[str, Any]
 """All values of a point by canonical name, as ``Hyperparameters.to_point`` gives them; JSON-able."""
 
 
+def same_point(point: Point, other: Point) -> bool:
+    """Return whether two points are one, but for the rounding of their numbers."""
+    return point.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-9)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value == other[name]
+        for name, value in point.items()
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """A training outside of the search that is wanted.

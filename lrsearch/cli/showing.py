@@ -104,7 +104,7 @@ def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -
         return
     for line in confirmed_lines(found, confirmation, spec.optimizer.name):
         typer.echo(line)
-    newer = found_since(records, confirmation.candidates)
+    newer = found_since(spec, records, confirmation.candidates)
     if newer is not None:
         typer.echo(f"Found since, with a smaller loss in the search: trial {newer.number}. Confirm again.")
     _print_pytorch(database, spec, None, found.hyperparameters)

@@ -39,7 +39,7 @@ def checks(
     commands = _Commands(spec, storage)
     return [
         *_same_weights(confirmation),
-        *_found_since(trials, found, commands),
+        *_found_since(spec, trials, found, commands),
         *(_at_bounds(spec, best, commands) if best is not None else ()),
         *_few_trials(spec, trials, commands),
         *_many_diverged(trials, commands),
@@ -70,8 +70,10 @@ def _same_weights(confirmation: Confirmation) -> Iterator[str]:
         )
 
 
-def _found_since(trials: Sequence[TrialRecord], found: Verdict, command: _Commands) -> Iterator[str]:
-    newer = found_since(trials, [each.candidate for each in found.standings])
+def _found_since(
+    spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict, command: _Commands
+) -> Iterator[str]:
+    newer = found_since(spec, trials, [each.candidate for each in found.standings])
     if newer is not None:
         yield (
             f"trial {newer.number} has a smaller loss in the search than all that were compared. Confirm "

@@ -102,15 +102,16 @@ def verdict(confirmation: Confirmation) -> Verdict:
     winner = min((each for each in standings if not each.candidate.is_rival), key=_order)
     standings = [winner, *(each for each in standings if each is not winner)]
     if not math.isfinite(winner.selection):
-        return Verdict(tuple(standings), None, _all_lost(confirmation))
+        return Verdict(tuple(standings), None, _all_lost(standings, confirmation))
     compared = _compared(standings, confirmation)
     optimism = _optimism(winner, confirmation)
     return Verdict(compared, optimism, _sentence(compared, confirmation))
 
 
 def better_rivals(found: Verdict) -> list[Standing]:
-    """Return the rivals that are shown to be better than the winner."""
-    return [each for each in found.standings if each.candidate.is_rival and _is_better(each)]
+    """Return the rivals that have lost no run and are shown to be better than the winner."""
+    rivals = [each for each in found.standings if each.candidate.is_rival and not each.lost]
+    return [each for each in rivals if _is_better(each)]
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -229,33 +230,51 @@ def _optimism(winner: Standing, confirmation: Confirmation) -> Estimate | None:
 # Words
 
 
-def _all_lost(confirmation: Confirmation) -> str:
-    return (
+def _all_lost(standings: Sequence[Standing], confirmation: Confirmation) -> str:
+    rivals = [each for each in standings if each.candidate.is_rival]
+    said = (
         f"Nothing can be recommended: on {confirmation.selecting} fresh seeds each of the "
-        f"{len(confirmation.candidates)} candidates diverged or failed at least once."
+        f"{len(standings) - len(rivals)} candidates diverged or failed at least once."
     )
+    return f"{said} {_sentence_of_lone_rivals(rivals)}" if rivals else said
 
 
 def _sentence(standings: Sequence[Standing], confirmation: Confirmation) -> str:
     rivals = [each for each in standings if each.candidate.is_rival]
     said = _sentence_of_winner([each for each in standings if each not in rivals], confirmation)
-    return f"{said} {_sentence_of_rivals(rivals)}" if rivals and standings[0].valid_loss else said
+    if not rivals:
+        return said
+    compared = standings[0].valid_loss is not None
+    return f"{said} {(_sentence_of_rivals if compared else _sentence_of_lone_rivals)(rivals)}"
 
 
 def _sentence_of_rivals(rivals: Sequence[Standing]) -> str:
     """Return how optimizers that need no schedule compare with the winner."""
-    compared = [each for each in rivals if each.comparison is not None]
+    compared = [each for each in rivals if each.comparison is not None and not each.lost]
     if not compared:
-        return f"The optimizers that need no schedule, {_names(rivals)}, diverged or failed."
-    best = _nearest(compared)
-    rest = [each for each in rivals if each.comparison is None]
-    lost = f"; {_names(rest)} diverged or failed" if rest else ""
+        return _sentence_of_lone_rivals(rivals)
+    better = [each for each in compared if _is_better(each)]
+    alike = [each for each in compared if not _is_worse(each)]
+    best = _nearest(better or alike or compared)
+    rest = [each for each in rivals if each not in compared]
+    lost = f"; {_names(rest)} diverged or failed at least once" if rest else ""
     found = f"{best.candidate.name}, is {_difference(best)}"
     if _is_better(best):
         return f"An optimizer that needs no schedule is shown to be better: the best, {found}{lost}."
     if _is_worse(best):
         return f"Optimizers that need no schedule do worse: the nearest, {found}{lost}."
     return f"No difference is shown to an optimizer that needs no schedule: the nearest, {found}{lost}."
+
+
+def _sentence_of_lone_rivals(rivals: Sequence[Standing]) -> str:
+    """Return how optimizers that need no schedule did where there is nothing to compare them with."""
+    whole = [(each, each.valid_loss) for each in rivals if each.valid_loss is not None and not each.lost]
+    if not whole:
+        return f"The optimizers that need no schedule, {_names(rivals)}, diverged or failed at least once."
+    losses = " and ".join(
+        f"{each.candidate.name} has a loss of {interval_text(loss)}" for each, loss in whole
+    )
+    return f"Of the optimizers that need no schedule, {losses}."
 
 
 def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmation) -> str:

@@ -1,12 +1,12 @@
 """Which point of a study to use: the one that was confirmed, else the best complete trial."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.results import TrialRecord
-from lrsearch.retrainings import Candidate, Confirmation
+from lrsearch.retrainings import Candidate, Confirmation, same_point
 from lrsearch.review.listing import TRIAL_FIELDS, trial_rows
 from lrsearch.review.verdict import Standing, verdict
 from lrsearch.schedules import Hyperparameters
@@ -86,17 +86,23 @@ def trial_winner(
     return _of_trial(spec, trial, standing)
 
 
-def found_since(trials: Iterable[TrialRecord], compared: Iterable[Candidate]) -> TrialRecord | None:
+def found_since(
+    spec: StudySpec, trials: Iterable[TrialRecord], compared: Sequence[Candidate]
+) -> TrialRecord | None:
     """Return the best complete trial if it beats all trials that a confirmation compared; else None.
 
     Args:
+        spec: resolved specification of the study.
         trials: of the study.
         compared: the candidates of the confirmation; of baselines the search has found nothing.
     """
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
     best = min(complete, key=lambda each: (each.value, each.number), default=None)
     known = [each.search_value for each in compared if each.search_value is not None]
-    return best if best is not None and known and (best.value or 0.0) < min(known) else None
+    if best is None or not known or (best.value or 0.0) >= min(known):
+        return None
+    point = hyperparameters(spec, best.params).to_point()  # a first trial may be a baseline itself
+    return None if any(same_point(point, each.point) for each in compared) else best
 
 
 def winner_row(best: TrialRecord, found: Winner | None, trials: Iterable[TrialRecord]) -> dict[str, Any]:

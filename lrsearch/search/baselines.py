@@ -77,11 +77,14 @@ def spread_rates(spec: StudySpec, count: int) -> list[float]:
 
     Args:
         spec: resolved.
-        count: at least 1; a study that fixes or lists its rates has no more than these.
+        count: at least 1; a study that fixes or lists its rates has no more than these, of a list with more
+            they are spread over it.
     """
     domain = spec.space.lr
     if isinstance(domain, Choice):
-        return [float(option) for option in domain.options][:count]
+        options = sorted({float(option) for option in domain.options})
+        kept = min(count, len(options))
+        return [options[(2 * place + 1) * len(options) // (2 * kept)] for place in range(kept)]
     if not isinstance(domain, Range):
         return [float(domain)]
     low, high = math.log(domain.low), math.log(domain.high)
@@ -97,9 +100,9 @@ def rates_around(best: float, tried: Sequence[float], count: int) -> list[float]
         count: at least 0, shared by both sides.
     """
     place = tried.index(best)
-    step = math.log(tried[1] / tried[0]) if len(tried) > 1 else math.log(4)
-    below = math.log(tried[place - 1]) if place else math.log(best) - step
-    above = math.log(tried[place + 1]) if place + 1 < len(tried) else math.log(best) + step
+    first, last = (math.log(tried[i + 1] / tried[i]) if len(tried) > 1 else math.log(4) for i in (0, -2))
+    below = math.log(tried[place - 1]) if place else math.log(best) - first
+    above = math.log(tried[place + 1]) if place + 1 < len(tried) else math.log(best) + last
     left, center = count // 2, math.log(best)
     right = count - left
     return [

@@ -70,6 +70,8 @@ def tuned_linear_decay(
     found = yield from tuned(workshop, tuning, runs, stop_requested)
     if found is None:
         return None
+    if found.lost:
+        return Baseline(None, f"linear decay is left out: at {found.runs} rates it diverged or failed")
     length = "the whole search trained" if thoroughly else "one schedule kind got in the search"
     note = (
         f"linear decay was tuned with {found.runs} runs of {spec.epochs} epochs (as much as {length}, but at "

@@ -1,13 +1,12 @@
 """Confirms a study: its best trials and baselines, trained on fresh seeds."""
 
-import math
 import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
-from lrsearch.retrainings import Candidate, Point
+from lrsearch.retrainings import Candidate, same_point
 from lrsearch.search.first_trials import first_trials
 from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
 from lrsearch.service.retraining import RetrainingProgress, Workshop
@@ -73,7 +72,7 @@ def confirm(
     found: list[Baseline] = [recipe(spec), linear_decay, one_cycle(workshop)]
     baselines = [each.candidate for each in found if each.candidate is not None]
     # A first trial may be a baseline itself.
-    trials = [each for each in ranked if not any(_same(each.point, other.point) for other in baselines)]
+    trials = [each for each in ranked if not any(same_point(each.point, other.point) for other in baselines)]
     candidates = [*trials[: plan.top], *baselines]
     seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
     if epochs != spec.epochs:  # what the search found for them was found in runs of another length
@@ -81,7 +80,7 @@ def confirm(
     trained = yield from _trained(workshop, candidates, rivals, (seeds, epochs), stop_requested)
     if trained:
         notes = [each.note for each in found if each.note is not None] + [each.note for each in rivals]
-        everybody = [*candidates, *(each.candidate for each in rivals)]
+        everybody = [*candidates, *(each.candidate for each in rivals if each.candidate is not None)]
         alike = begin_alike(workshop.task, (seeds[0], seeds[1]))
         record_confirmation(
             workshop.database, workshop.study_uuid, everybody, seeds, epochs, notes, same_weights=alike
@@ -99,7 +98,7 @@ def _trained(
     seeds, epochs = length
     parts: list[tuple[Workshop, Sequence[Candidate], str]] = [
         (workshop, candidates, f"{len(candidates)} candidates"),
-        *((each.workshop, [each.candidate], each.candidate.name) for each in rivals),
+        *((each.workshop, [each.candidate], each.candidate.name) for each in rivals if each.candidate),
     ]
     for where, mine, name in parts:
         runs = [each.run(seed, epochs) for seed in seeds for each in mine]
@@ -135,18 +134,8 @@ def ranked_trials(workshop: Workshop) -> list[Candidate]:
     return [_candidate(workshop.spec, each) for each in ranked]
 
 
-def _same(point: Point, other: Point) -> bool:
-    """Return whether two points are one, but for the rounding of their numbers."""
-    return point.keys() == other.keys() and all(
-        math.isclose(value, other[name], rel_tol=1e-9)
-        if isinstance(value, float) and isinstance(other[name], float)
-        else value == other[name]
-        for name, value in point.items()
-    )
-
-
 def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:
     point = hyperparameters(spec, record.params).to_point()
     recipes = first_trials(spec).points.items()
-    recipe = next((name for name, searched in recipes if _same(searched, record.params)), None)
+    recipe = next((name for name, searched in recipes if same_point(searched, record.params)), None)
     return Candidate(f"trial {record.number}", point, record.number, record.value, recipe=recipe)

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 
+from lrsearch.errors import InputError
 from lrsearch.optimizers import OPTIMIZERS, OptimizerKind
 from lrsearch.parameters import Choice, Range, Scalar
+from lrsearch.results import in_one_line
 from lrsearch.retrainings import Candidate
-from lrsearch.search.baselines import WARMUP_FRACTION, schedule_free
+from lrsearch.search.baselines import WARMUP_FRACTION, schedule_free, spread_rates
 from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.service.tuning import LEAST_RUNS, Tuning, runs_of_the_search, tuned
 from lrsearch.spec import StudySpec, resolve
+from lrsearch.training.rehearsal import rehearse
 
 _FAMILIES = {"SGDScheduleFree": "SGD", "AdamWScheduleFree": "AdamW"}
 
@@ -19,12 +22,12 @@ class Rival:
     """An optimizer that needs no schedule, with its tuned learning rate.
 
     Args:
-        candidate: what is compared.
+        candidate: what is compared; None where it cannot be trained.
         workshop: where it is trained.
-        note: how it was tuned.
+        note: how it was tuned, or why it is left out.
     """
 
-    candidate: Candidate
+    candidate: Candidate | None
     workshop: Workshop
     note: str
 
@@ -71,10 +74,16 @@ def _tuned_rival(
     spec = _spec_of(workshop.spec, kind)
     own = replace(workshop, spec=spec)
     name = f"schedule-free {_FAMILIES[kind.name]}"
+    try:
+        rehearse(own.task, own.data, kind.name, schedule_free(spec, spread_rates(spec, 1)[0]))
+    except InputError as error:
+        return Rival(None, own, f"{name} is left out, as it cannot train this model: {in_one_line(error)}")
     tuning = Tuning(f"{name}, a rival", lambda lr: schedule_free(spec, lr), kind.name)
     found = yield from tuned(own, tuning, runs, stop_requested)
     if found is None:
         return None
+    if found.lost:
+        return Rival(None, own, f"{name} is left out: at {found.runs} rates it diverged or failed")
     note = (
         f"{name} was tuned with {found.runs} runs of {spec.epochs} epochs (as much as the whole search "
         f"trained, but at least {LEAST_RUNS} runs): of these rates, {found.lr:.3g} is best"

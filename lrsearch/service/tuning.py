@@ -1,5 +1,6 @@
 """Tunes the learning rate of what a study is compared with, by runs under the study's seed."""
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,11 +22,13 @@ class Tuned:
 
     Args:
         lr: the best.
-        runs: that ended, and so were compared.
+        runs: that were compared.
+        lost: whether all of them diverged or failed, so that no rate is known.
     """
 
     lr: float
     runs: int
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def tuned(
         yield from _tried(workshop, tuning, around, losses, stop_requested)
     if stop_requested() or not losses:
         return None
-    return Tuned(_best(losses), len(losses))
+    best = _best(losses)
+    return Tuned(best, len(losses), lost=not math.isfinite(losses[best]))
 
 
 def runs_of_the_search(workshop: Workshop, share: float = 1.0) -> int:

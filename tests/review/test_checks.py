@@ -6,8 +6,9 @@ import pytest
 
 from lrsearch.results import TrialRecord
 from lrsearch.review.checks import checks
+from lrsearch.review.winner import found_since
 from lrsearch.service.studies import resolved
-from lrsearch.spec import spec_from
+from lrsearch.spec import hyperparameters, spec_from
 from tests.review.confirmations import confirmation
 
 GOOD = {"lr": 0.1, "kind": "StepLR", "StepLR.gamma": 0.3, "StepLR.step_fraction": 0.2, "momentum": 0.5}
@@ -73,6 +74,16 @@ def test_an_end_beyond_which_there_is_nothing_is_no_bound():
 def test_a_baseline_that_won_has_no_bounds_to_check():
     """Its rate was not searched."""
     assert checks(study(), trials({"lr": 0.9}), found({"trial 1": WORSE, "the recipe": CLEAR})) == []
+
+
+def test_a_first_trial_that_was_compared_as_a_baseline_is_not_found_since():
+    """Whatever its loss in the search: confirming again would bring nothing new."""
+    compared = confirmation({"trial 1": CLEAR, "the recipe": WORSE}, found={"trial 1": 0.5})
+    better = TrialRecord(30, "COMPLETE", 0.1, False, GOOD, 10)
+    point = hyperparameters(study(), GOOD).to_point()
+    recipe = replace(compared.candidates[1], point=point)
+    assert found_since(study(), [*trials(), better], compared.candidates) == better
+    assert found_since(study(), [*trials(), better], (compared.candidates[0], recipe)) is None
 
 
 def test_seeds_that_all_begin_alike_are_told():

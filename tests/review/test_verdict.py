@@ -192,7 +192,10 @@ def test_a_rival_is_compared_and_never_the_winner():
     [
         (WORSE, " Optimizers that need no schedule do worse: the nearest, rival, is 0.1 higher ("),
         (NOISY, " No difference is shown to an optimizer that needs no schedule: the nearest, rival, is "),
-        ([9.0] * 5 + [math.inf], " The optimizers that need no schedule, rival, diverged or failed."),
+        (
+            [9.0] * 5 + [math.inf],
+            " The optimizers that need no schedule, rival, diverged or failed at least once.",
+        ),
     ],
 )
 def test_how_a_rival_compares_is_told_in_words(losses, words):
@@ -214,10 +217,43 @@ def test_the_nearest_rival_is_named_and_the_lost_one_too():
     }
     sentence = verdict(confirmation(losses)).sentence
     assert "do worse: the nearest, rival B, is 0.1 higher (" in sentence
-    assert sentence.endswith("; rival A diverged or failed.")
+    assert sentence.endswith("; rival A diverged or failed at least once.")
 
 
 def test_a_rival_is_no_baseline():
     """Where the study has none, that is said."""
     found = verdict(confirmation({"trial 7": CLEAR, "rival": WORSE}))
     assert "There was no baseline to compare it with. Optimizers that need no schedule" in found.sentence
+
+
+def test_a_rival_that_is_shown_to_be_better_is_named_before_a_noisy_one_with_a_smaller_mean():
+    """As the report shows its lines of PyTorch; and one that is shown to be worse hides no other."""
+    alone = {"trial 7": WORSE, "the recipe": [x + 1 for x in WORSE]}
+    noisy = [x + shift for x, shift in zip(WORSE, [0, 0, 0, -0.6, 0.2, -0.1], strict=True)]
+    found = verdict(confirmation({**alone, "rival one": noisy, "rival two": CLEAR}))
+    assert "is shown to be better: the best, rival two, is 0.1 lower" in found.sentence
+    wide = [x + shift for x, shift in zip(WORSE, [0, 0, 0, 0.9, -0.3, 0.2], strict=True)]
+    found = verdict(confirmation({**alone, "rival one": [x + 0.1 for x in WORSE], "rival two": wide}))
+    assert "No difference is shown to an optimizer that needs no schedule: the nearest, rival two," in (
+        found.sentence
+    )
+
+
+def test_a_rival_that_lost_a_run_is_not_recommended():
+    """Wherever it was lost, as with trials and baselines."""
+    losses = {"trial 7": WORSE, "the recipe": [x + 1 for x in WORSE], "rival": [INF, *CLEAR[1:]]}
+    found = verdict(confirmation(losses))
+    assert better_rivals(found) == []
+    assert found.sentence.endswith("no schedule, rival, diverged or failed at least once.")
+
+
+def test_a_rival_without_a_winner_is_told_by_its_own_loss():
+    """Where all others have diverged, or the winner has where it was not selected."""
+    lost = {"trial 7": [INF] * 6, "the recipe": [INF, *CLEAR[1:]], "rival": CLEAR}
+    said = verdict(confirmation(lost)).sentence
+    assert said.startswith("Nothing can be recommended: on 3 fresh seeds each of the 2 candidates diverged")
+    assert "Of the optimizers that need no schedule, rival has a loss of 0.5133 (" in said
+    later = {"trial 7": [*CLEAR[:5], INF], "the recipe": WORSE, "rival": WORSE}
+    said = verdict(confirmation(later)).sentence
+    assert said.startswith("Trial 7 was best on the seeds that select, but diverged or failed on one")
+    assert "rival has a loss of 0.6133 (" in said

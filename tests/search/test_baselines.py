@@ -95,7 +95,10 @@ def test_a_first_look_is_spread_over_the_range(count):
 
 def test_rates_that_are_listed_or_fixed_are_taken_as_they_are():
     """No more than asked for."""
-    assert spread_rates(study(space={"lr": [0.1, 0.3, 1.0]}), 2) == [0.1, 0.3]
+    assert spread_rates(study(space={"lr": [0.1, 0.3, 1.0]}), 3) == [0.1, 0.3, 1.0]
+    listed = study(space={"lr": [1.0, 1e-4, 1e-3, 0.01, 0.1, 0.5]})
+    assert spread_rates(listed, 3) == [1e-3, 0.1, 1.0]
+    assert spread_rates(listed, 1) == [0.1]
     assert spread_rates(study(space={"lr": 0.1}), 5) == [0.1]
 
 

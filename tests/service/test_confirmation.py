@@ -12,15 +12,18 @@ import torch
 
 import lrsearch
 from lrsearch.errors import SpecError
-from lrsearch.retrainings import Run
+from lrsearch.retrainings import Retraining, Run
 from lrsearch.review.verdict import verdict
 from lrsearch.schedules import Hyperparameters
+from lrsearch.search import baselines
 from lrsearch.service import retraining_crew
 from lrsearch.service.audit import audit
 from lrsearch.service.confirmation import ConfirmationPlan, confirm, fresh_seeds, ranked_trials
 from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.retraining import Workshop
 from lrsearch.service.studies import open_study, resolved, stored_spec
+from lrsearch.service.tuning import Tuning
+from lrsearch.service.tuning import tuned as tuned_rate
 from lrsearch.spec import spec_from
 from lrsearch.storage.database import open_database
 from lrsearch.storage.range_tests import list_range_tests
@@ -199,6 +202,43 @@ def test_a_study_of_a_schedule_free_optimizer_is_confirmed_like_another(database
     found = latest_confirmation(database, workshop.study_uuid)
     assert [each.optimizer for each in found.candidates if each.is_rival] == ["AdamWScheduleFree"]
     assert "schedulefree's default lr 1, constant" in found.runs
+
+
+def test_a_rival_that_cannot_train_the_model_is_left_out_with_the_reason(database):
+    """Before anything is trained with it: AdamW has no update for sparse gradients."""
+    ids = torch.arange(32).reshape(32, 1)
+    own = lrsearch.Task.from_tensors(
+        lambda: torch.nn.Sequential(torch.nn.Embedding(32, 4, sparse=True), torch.nn.Flatten()),
+        train=(ids, torch.zeros(32, 4)),
+        valid=(ids, torch.zeros(32, 4)),
+        loss=torch.nn.functional.mse_loss,
+    )
+    workshop = searched(database, own, name="own", optimizer={"name": "SGD"})
+    list(confirm(workshop, replace(PLAN, rivals=True)))
+    found = latest_confirmation(database, workshop.study_uuid)
+    assert "AdamWScheduleFree" not in [each.optimizer for each in found.candidates]
+    [note] = [note for note in found.notes if note.startswith("schedule-free AdamW")]
+    assert note.startswith("schedule-free AdamW is left out, as it cannot train this model: TaskError: ")
+
+
+def test_what_diverges_at_every_rate_is_known_to():
+    """Instead of a tuned rate that none of its runs has found."""
+
+    class Lost:
+        spec = resolved(spec_from({"name": "s", "task": "digits-mlp", "trials": 4}, "test"))
+
+        def train(self, runs, stage, stop_requested):  # noqa: ARG002 # as a workshop's
+            yield from ()
+
+        def stored(self, runs):
+            return [Retraining(run.point, run.seed, run.epochs, (9.0,), diverged=True) for run in runs]
+
+    tuning = Tuning("linear decay", lambda lr: baselines.linear_decay(Lost.spec, lr))
+    steps = tuned_rate(Lost(), tuning, 6, lambda: False)
+    with pytest.raises(StopIteration) as ended:
+        next(steps)
+    assert ended.value.value.lost
+    assert ended.value.value.runs == 6
 
 
 def test_rivals_that_are_not_installed_are_refused_before_anything_is_trained(database, task, monkeypatch):

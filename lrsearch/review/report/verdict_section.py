@@ -184,11 +184,15 @@ def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: 
     words = candidate_words(standing.candidate, study.spec)
     compared = standing.comparison
     p = p_text(compared.p).removeprefix("p ").removeprefix("= ") if compared else "-"
-    lost = f'<td class="number">{standing.lost} run{"" if standing.lost == 1 else "s"} lost</td>'
+    lost = f"{standing.lost} run{'' if standing.lost == 1 else 's'} lost" if standing.lost else ""
+    loss = f'<td class="number">{lost}</td>'
+    if standing.valid_loss:
+        loss = _estimate(standing.valid_loss, decimals)
+        words = f"{words}; {lost}" if lost else words
     figures = "".join(_estimate(standing.test.get(name), 4) for name in tests)
     return (
         f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small>'
-        f"</td>{_estimate(standing.valid_loss, decimals) if standing.valid_loss else lost}{figures}"
+        f"</td>{loss}{figures}"
         f"{_estimate(compared.difference if compared else None, decimals)}"
         f'<td class="number">{escape(p)}</td></tr>'
     )
