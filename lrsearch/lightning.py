@@ -64,16 +64,21 @@ class TrialCallback(Callback):
         """
         _check_trainer(trainer, self._trial)
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Put the weights that train into the module, where a validation has put others in."""
+        for optimizer in trainer.optimizers:
+            put_training_weights(optimizer)
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the weights that are judged into the module."""
+        """Put the weights that are judged into the module: what follows validates, reports and saves."""
         for optimizer in trainer.optimizers:
             put_judged_weights(optimizer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the weights that train into the module, and remember that there is a loss to report."""
+        """Remember that there is a loss to report."""
         self._validated = not trainer.sanity_checking
-        for optimizer in trainer.optimizers:
-            put_training_weights(optimizer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the epoch, if it was validated.

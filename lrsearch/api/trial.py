@@ -125,8 +125,10 @@ class Trial:
 
         Raises:
             TrialPruned: if the trial stops here.
-            InputError: if the epoch cannot follow the last one, or a figure is no number.
+            InputError: if the epoch cannot follow the last one, a figure is no number, or a schedule-free
+                optimizer was not told that its weights are judged.
         """
+        self._check_judged()
         limit = self._diverged_above if diverged_above is None else diverged_above
         content = {"epoch": epoch, "valid_loss": valid_loss, **self._lr(), **values}
         loss, stop = self._connection.report(
@@ -136,6 +138,19 @@ class Trial:
             raise TrialPruned(stop)
         for scheduler in self._schedulers.values():
             scheduler.report(loss)
+
+    def _check_judged(self) -> None:
+        """Refuse the loss of weights that a schedule-free optimizer trains with and is not judged by."""
+        if not self._schedulers:
+            return
+        from lrsearch.training.averaging import is_training
+
+        if any(is_training(scheduler.optimizer) for scheduler in self._schedulers.values()):
+            raise InputError(
+                "a schedule-free optimizer is judged by the average that it keeps beside the weights it "
+                "trains with: call optimizer.eval() before validating and reporting, and optimizer.train() "
+                "before the next update"
+            )
 
     def _of(self, part: str | None) -> Hyperparameters:
         points = self._assignment.hyperparameters

@@ -25,6 +25,11 @@ def is_averaging(optimizer: Optimizer) -> bool:
     return any("train_mode" in group for group in optimizer.param_groups)
 
 
+def is_training(optimizer: Optimizer) -> bool:
+    """Return whether a model has weights to train with that it is not judged by."""
+    return any(group.get("train_mode", False) for group in optimizer.param_groups)
+
+
 def put_training_weights(optimizer: Optimizer) -> None:
     """Put the weights that an optimizer trains with into its model."""
     if is_averaging(optimizer):

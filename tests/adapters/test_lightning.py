@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -79,6 +79,14 @@ def study_file(**keys):
     content = {"task": '"external"', "trials": 2, "epochs": EPOCHS, "pruner": '"none"', **keys}
     Path("script.toml").write_text("\n".join(f"{name} = {value}" for name, value in content.items()))
     return "script.toml"
+
+
+def schedule_free_study():
+    """Write a study of scripts that train with a schedule-free optimizer, and return its path."""
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write('\n[optimizer]\nname = "SGDScheduleFree"\n')
+    return path
 
 
 def trainer_for(trial, *callbacks, **arguments):
@@ -179,20 +187,31 @@ def test_a_schedule_free_optimizer_is_judged_by_its_average():
     """Its mode changes for each validation, and at the end the average is in the module."""
     modes = []
 
-    class Modes(Callback):
-        def on_validation_batch_start(self, trainer, *_):
-            modes.append(trainer.optimizers[0].param_groups[0]["train_mode"])
+    class Noting(Net):
+        def training_step(self, batch, number):
+            modes.append(self.trainer.optimizers[0].param_groups[0]["train_mode"])
+            return super().training_step(batch, number)
 
-        def on_train_batch_start(self, trainer, *_):
-            modes.append(trainer.optimizers[0].param_groups[0]["train_mode"])
+        def validation_step(self, batch, number):
+            modes.append(self.trainer.optimizers[0].param_groups[0]["train_mode"])
+            super().validation_step(batch, number)
 
-    path = study_file()
-    with Path(path).open("a") as file:
-        file.write('\n[optimizer]\nname = "SGDScheduleFree"\n')
-    with lrsearch.trial(path) as trial:
-        net = fitted(trial, None, None, Modes(), num_sanity_val_steps=0)
+    with lrsearch.trial(schedule_free_study()) as trial:
+        net = fitted(trial, Noting(), num_sanity_val_steps=0)
     assert modes == ([True] * BATCHES + [False] * 2) * EPOCHS
     assert not net.trainer.optimizers[0].param_groups[0]["train_mode"]
+
+
+def test_a_checkpoint_holds_the_weights_that_were_judged():
+    """Those of a schedule-free optimizer's average, whose loss is that of the file."""
+    saving = ModelCheckpoint(dirpath="saved", monitor="val_loss")
+    with lrsearch.trial(schedule_free_study()) as trial:
+        fitted(trial, None, None, saving, enable_checkpointing=True)
+    kept = Net()
+    kept.load_state_dict(torch.load(saving.best_model_path, weights_only=True)["state_dict"])
+    inputs, targets = next(iter(DataLoader(Data().val_dataloader().dataset, batch_size=16)))
+    loss = nn.functional.mse_loss(kept.net(inputs), targets).item()
+    assert loss == pytest.approx(saving.best_model_score.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

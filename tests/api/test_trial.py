@@ -196,6 +196,18 @@ def test_a_block_left_with_an_exit_code_has_failed(study, records):
     assert [(record.state, record.reason) for record in records()] == [("FAIL", "exit code 3")]
 
 
+def test_a_schedule_free_optimizer_must_be_judged_by_its_average(study, records):
+    """The weights that it trains with have another loss; the error says which calls are missing."""
+    file = study(optimizer='name = "SGDScheduleFree"')
+    with trial(file) as t:
+        optimizer, _scheduler = t.build(nn.Linear(2, 1), steps_per_epoch=2)
+        with pytest.raises(InputError, match=r"call optimizer\.eval\(\) before validating"):
+            t.report(1, 0.5)
+        optimizer.eval()
+        t.report(1, 0.5)
+    assert [(each.state, each.value) for each in records()] == [("COMPLETE", 0.5)]
+
+
 def test_a_loss_with_a_gradient_is_reported_without_a_warning(study, records):
     """The training loss itself, as the loop has it."""
     with trial(study(trials=1)) as t:
