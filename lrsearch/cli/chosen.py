@@ -59,7 +59,9 @@ class Chosen:
         return spec, task, load_onto_device(spec, task)
 
 
-def choose(database: "Database", study: str, trial: int | None, device: str | None) -> Chosen:
+def choose(
+    database: "Database", study: str, trial: int | None, device: str | None, *, baseline: bool = False
+) -> Chosen:
     """Return the point that a command line means: a trial, else the study's winner.
 
     Args:
@@ -67,12 +69,13 @@ def choose(database: "Database", study: str, trial: int | None, device: str | No
         study: its name.
         trial: number of a trial, or None for the winner.
         device: the option ``--device``, or None.
+        baseline: the best baseline of the confirmation in the place of the winner.
 
     Raises:
         UnknownNameError: if there is no such study or trial.
         SpecError: if the study has parts, or nothing to choose from.
     """
-    from lrsearch.review.winner import trial_winner, winner
+    from lrsearch.review.winner import baseline_winner, trial_winner, winner
     from lrsearch.service.studies import stored_spec
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.studies import find_study
@@ -90,6 +93,10 @@ def choose(database: "Database", study: str, trial: int | None, device: str | No
         trial_records(database, record),
         latest_confirmation(database, record.uuid, spec.epochs),
     )
+    if baseline:
+        if trial is not None:
+            raise SpecError("--trial and --baseline both say what to take: leave one out")
+        return Chosen(record, spec, baseline_winner(spec, confirmation), overrides)
     if trial is not None:
         return Chosen(record, spec, trial_winner(spec, trials, confirmation, trial), overrides)
     found = winner(spec, trials, confirmation)

@@ -8,7 +8,14 @@ import typer
 
 from lrsearch.cli.chosen import refuse_without_task
 from lrsearch.cli.drafts import Draft, complete
-from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, StudyArgument, open_storage
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    DataDirOption,
+    StorageOption,
+    StudyArgument,
+    command,
+    open_storage,
+)
 
 if TYPE_CHECKING:
     from lrsearch.service.retraining import RetrainingProgress, Workshop
@@ -101,7 +108,12 @@ def print_confirmation(
     """
     from lrsearch.cli.table import print_table
     from lrsearch.review.checks import checks
-    from lrsearch.review.confirmation_wording import candidate_lines, confirmation_lines, standing_table
+    from lrsearch.review.confirmation_wording import (
+        baseline_line,
+        candidate_lines,
+        confirmation_lines,
+        standing_table,
+    )
     from lrsearch.review.verdict import verdict
     from lrsearch.storage.masking import masked
     from lrsearch.storage.retrainings import latest_confirmation
@@ -126,6 +138,11 @@ def print_confirmation(
         typer.echo(f"note      the study's trials have {spec.epochs} epochs: best and export do not go by it")
     elif leading.finished_at != confirmation.finished_at:
         typer.echo(f"note      best and export go by the confirmation on {len(leading.seeds)} seeds")
+    elif found.winner is not None:
+        best = command("best", spec.name, storage)
+        typer.echo(f"next      the winner in lines of PyTorch: {best}")
+        if baseline := baseline_line(confirmation, best):
+            typer.echo(f"          {baseline[:1].lower()}{baseline[1:]}")
 
 
 def _print_audit(database: "Database", record: "StudyRecord", spec: "StudySpec") -> None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lrsearch.cli.chosen import Chosen, choose, refuse_without_task, train_behind_a_bar
-from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, StudyArgument, open_storage
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    BaselineOption,
+    DataDirOption,
+    StorageOption,
+    StudyArgument,
+    open_storage,
+)
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def export(
     trial: Annotated[
         int | None, typer.Option(help="Number of a trial; else the winner.", show_default=False)
     ] = None,
+    baseline: BaselineOption = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +75,7 @@ def export(
     if output is not None:
         check_output(output)
     with open_storage(storage) as database:
-        chosen = choose(database, study, trial, device)
+        chosen = choose(database, study, trial, device, baseline=baseline)
         searched = _searched(database, chosen)
         run = (epochs or searched[0], steps_per_epoch or searched[1])
         if format == "python":

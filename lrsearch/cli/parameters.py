@@ -49,6 +49,9 @@ AllowTaskOption = Annotated[
         show_default=False,
     ),
 ]
+BaselineOption = Annotated[
+    bool, typer.Option("--baseline", help="The best baseline of the confirmation instead of the winner.")
+]
 LogFormatOption = Annotated[
     Literal["text", "json"], typer.Option(help="json: an object a line for programs.")
 ]

@@ -11,6 +11,7 @@ from lrsearch.errors import SpecError, UnknownNameError
 
 if TYPE_CHECKING:
     from lrsearch.results import TrialRecord
+    from lrsearch.review.winner import Winner
     from lrsearch.schedules import Hyperparameters
     from lrsearch.spec import StudySpec
     from lrsearch.storage.database import Database
@@ -74,20 +75,23 @@ def print_best(database: "Database", spec: "StudySpec") -> None:
         _print_pytorch(database, spec, part, point)
 
 
-def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -> None:
+def print_winner(
+    database: "Database", spec: "StudySpec", storage: str | None, *, baseline: bool = False
+) -> None:
     """Print the winner of a confirmed study, else the best trial and how to confirm it.
 
     Args:
         database: where the study is stored.
         spec: its resolved specification.
         storage: the option ``--storage`` as it was given, or None.
+        baseline: the best baseline of the confirmation in the place of the winner.
 
     Raises:
-        SpecError: if no trial of the study is complete yet.
+        SpecError: if no trial of the study is complete yet, or no baseline was compared.
     """
     from lrsearch.cli.parameters import command
-    from lrsearch.review.confirmation_wording import confirmed_lines
-    from lrsearch.review.winner import found_since, winner
+    from lrsearch.review.confirmation_wording import baseline_line, confirmed_lines
+    from lrsearch.review.winner import baseline_winner, found_since, winner
     from lrsearch.service.tasks import references
     from lrsearch.spec import EXTERNAL
     from lrsearch.storage.retrainings import latest_confirmation
@@ -95,12 +99,16 @@ def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -
 
     confirmation = latest_confirmation(database, find_study(database, spec.name).uuid, spec.epochs)
     records = _records(database, spec)
-    found = winner(spec, records, confirmation) if confirmation is not None else None
+    if baseline:
+        found: Winner | None = baseline_winner(spec, confirmation)
+    else:
+        found = winner(spec, records, confirmation) if confirmation is not None else None
     if confirmation is None or found is None or found.standing is None:
         print_best(database, spec)
+        how = "A script trains this study: try it under other seeds before you rely on it"
         if spec.task != EXTERNAL:
-            confirm = command("confirm", spec.name, storage, references(spec))
-            typer.echo(f"Not confirmed: the best of many is also the luckiest. On fresh seeds: {confirm}")
+            how = f"On fresh seeds: {command('confirm', spec.name, storage, references(spec))}"
+        typer.echo(f"Not confirmed: the best of many is also the luckiest. {how}")
         return
     for line in confirmed_lines(found, confirmation, spec.optimizer.name):
         typer.echo(line)
@@ -108,6 +116,9 @@ def print_winner(database: "Database", spec: "StudySpec", storage: str | None) -
     if newer is not None:
         typer.echo(f"Found since, with a smaller loss in the search: trial {newer.number}. Confirm again.")
     _print_pytorch(database, spec, None, found.hyperparameters)
+    other = None if baseline else baseline_line(confirmation, command("best", spec.name, storage))
+    if other is not None:
+        typer.echo(other)
 
 
 def _print_pytorch(

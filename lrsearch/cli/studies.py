@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lrsearch.cli.parameters import (
+    BaselineOption,
     StorageOption,
     StudyArgument,
     open_storage,
@@ -94,6 +95,7 @@ def show(
 def best(
     study: StudyArgument,
     format: Annotated[Literal["text", "toml", "json"], typer.Option(help="How to print.")] = "text",  # noqa: A002 # the option's name
+    baseline: BaselineOption = False,
     storage: StorageOption = None,
 ) -> None:
     """Print the winner: of a confirmed study the confirmed one, else the best trial.
@@ -105,27 +107,31 @@ def best(
     from lrsearch.cli.showing import best_trial, print_winner
     from lrsearch.review.fixing import fixed_study, study_of
     from lrsearch.review.listing import as_json
-    from lrsearch.review.winner import winner, winner_row
+    from lrsearch.review.winner import baseline_winner, winner, winner_row
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.trials import trial_records
 
     with open_storage_to_read(storage) as database:
         record, spec = _stored(database, study)
         if format == "text":
-            print_winner(database, spec, storage)
+            print_winner(database, spec, storage, baseline=baseline)
             return
         trial = best_trial(database, spec)  # also where none is complete: it says so
         records, confirmation = (
             trial_records(database, record),
             latest_confirmation(database, record.uuid, spec.epochs),
         )
-    found = None if spec.parts is not None else winner(spec, records, confirmation)
+    if baseline:
+        found: Winner | None = baseline_winner(spec, confirmation)
+    else:
+        found = None if spec.parts is not None else winner(spec, records, confirmation)
     if format == "json":
         typer.echo(as_json([winner_row(trial, found, records)]))
         return
     content = fixed_study(spec, trial.params) if found is None else study_of(spec, found.hyperparameters)
     name = f"trial {trial.number}" if found is None else found.name
-    typer.echo(f"# The winner of study {spec.name}: {name}, validation loss {_loss_of(trial, found)}.")
+    which = "best baseline" if baseline else "winner"
+    typer.echo(f"# The {which} of study {spec.name}: {name}, validation loss {_loss_of(trial, found)}.")
     typer.echo(tomlkit.dumps(content), nl=False)
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli.chosen import choose, refuse_without_task, train_behind_a_bar
-from lrsearch.cli.parameters import AllowTaskOption, DataDirOption, StorageOption, StudyArgument, open_storage
+from lrsearch.cli.parameters import (
+    AllowTaskOption,
+    BaselineOption,
+    DataDirOption,
+    StorageOption,
+    StudyArgument,
+    open_storage,
+)
 from lrsearch.errors import SpecError
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def train(
     trial: Annotated[
         int | None, typer.Option(help="Number of a trial; else the winner.", show_default=False)
     ] = None,
+    baseline: BaselineOption = False,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Of weights and batch order; else the study's.", show_default=False),
@@ -60,7 +68,7 @@ def train(
 
     _check_kept(output, force=force)
     with open_storage(storage) as database:
-        chosen = choose(database, study, trial, device)
+        chosen = choose(database, study, trial, device, baseline=baseline)
     refuse_without_task(chosen.spec, "train")
     spec, task, data = chosen.with_data(allow_task or (), data_dir)
     run = logged_run(spec, task, data, chosen.winner.hyperparameters, seed=seed, epochs=epochs)

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from lrsearch.retrainings import Candidate, Confirmation
-from lrsearch.review.verdict import Standing, Verdict, interval_text, optimism_text, p_text, verdict
+from lrsearch.review.verdict import (
+    Standing,
+    Verdict,
+    interval_text,
+    is_as_good,
+    nearest_baseline,
+    optimism_text,
+    p_text,
+    verdict,
+)
 from lrsearch.review.winner import Winner
 from lrsearch.review.wording import described
 from lrsearch.schedules import Hyperparameters
@@ -89,6 +98,20 @@ def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -
         f"  {described(found.hyperparameters, optimizer)}",
         verdict(confirmation).sentence,
     ]
+
+
+def baseline_line(confirmation: Confirmation, best: str) -> str | None:
+    """Return how to get the lines of a baseline that will do as well as the winner; None where none will.
+
+    Args:
+        confirmation: of the study.
+        best: the command that prints the winner.
+    """
+    found = verdict(confirmation)
+    nearest = nearest_baseline(found)
+    if nearest is None or not is_as_good(nearest):
+        return None
+    return f"The baseline that will do as well, {nearest.candidate.name}: {best} --baseline"
 
 
 def _seeds(confirmation: Confirmation) -> str:

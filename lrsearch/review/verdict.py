@@ -114,6 +114,19 @@ def better_rivals(found: Verdict) -> list[Standing]:
     return [each for each in rivals if _is_better(each)]
 
 
+def nearest_baseline(found: Verdict) -> Standing | None:
+    """Return the winner if it is a baseline, else the baseline with the smallest loss, or None."""
+    if found.winner is not None and found.winner.candidate.is_baseline:
+        return found.winner
+    whole = [each for each in found.standings if each.candidate.is_baseline and each.valid_loss is not None]
+    return min(whole, key=lambda each: each.valid_loss.mean if each.valid_loss else math.inf, default=None)
+
+
+def is_as_good(standing: Standing) -> bool:
+    """Return whether a candidate was compared with the winner, and no difference is shown."""
+    return standing.comparison is not None and not standing.comparison.is_shown
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     """Return the mean of values with its interval by Student's t distribution.
 

@@ -8,7 +8,7 @@ from lrsearch.errors import SpecError, UnknownNameError
 from lrsearch.results import TrialRecord
 from lrsearch.retrainings import Candidate, Confirmation, same_point
 from lrsearch.review.listing import TRIAL_FIELDS, trial_rows
-from lrsearch.review.verdict import Standing, verdict
+from lrsearch.review.verdict import Standing, nearest_baseline, verdict
 from lrsearch.schedules import Hyperparameters
 from lrsearch.spec import StudySpec, hyperparameters
 
@@ -84,6 +84,27 @@ def trial_winner(
     standings = verdict(confirmation).standings if confirmation is not None else ()
     standing = next((each for each in standings if each.candidate.trial == number), None)
     return _of_trial(spec, trial, standing)
+
+
+def baseline_winner(spec: StudySpec, confirmation: Confirmation | None) -> Winner:
+    """Return the best baseline of a confirmation in the place of the winner.
+
+    Args:
+        spec: resolved specification of a study without parts.
+        confirmation: the newest, or None.
+
+    Raises:
+        SpecError: if none was compared, or each of them diverged or failed.
+    """
+    said = verdict(confirmation) if confirmation is not None else None
+    found = nearest_baseline(said) if said is not None else None
+    if said is None or found is None:
+        why = "no baseline of its confirmation came to its end" if said else "it is not confirmed"
+        raise SpecError(
+            f"a baseline is one that `lrsearch confirm` compared with the trials, but of study {spec.name!r} "
+            f"there is none: {why}"
+        )
+    return _confirmed(spec, found, said.sentence)
 
 
 def found_since(

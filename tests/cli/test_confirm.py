@@ -27,6 +27,7 @@ def test_a_confirmation_prints_its_verdict_first(searched):
     assert "test accuracy (95%)" in lines[2]
     assert any(line.startswith("seeds     1 to 4, none of them the search's") for line in lines)
     assert any("lrsearch extend s --trials +10" in line for line in lines)
+    assert "next      the winner in lines of PyTorch: lrsearch best s" in lines
     assert outcome.err == ""
 
 

@@ -170,6 +170,31 @@ def test_a_baseline_that_won_is_exported(finished, tmp_path):
     assert succeed("export", finished, "--format", "json").json["trial"] is None
 
 
+def test_the_best_baseline_is_had_where_it_is_asked_for(finished, tmp_path):
+    """As lines, as a module, as a study file and as weights, although a trial has won."""
+    assert "it is not confirmed" in refused("best", finished, "--baseline")
+    confirm(finished, baseline_loss=0.6)
+    assert succeed("best", finished).out.startswith("Trial 0, confirmed")
+    assert "--baseline" not in succeed("best", finished).out  # it is shown to be worse
+    lines = succeed("best", finished, "--baseline").out
+    assert lines.startswith("The tutorial's recipe, confirmed on 2 fresh seeds: validation loss 0.635 (")
+    assert "ReduceLROnPlateau(optimizer" in lines
+    passes(succeed("export", finished, "--baseline").out, tmp_path)
+    [row] = succeed("best", finished, "--baseline", "--format", "json").json
+    assert row["name"] == "the tutorial's recipe"
+    toml = succeed("best", finished, "--baseline", "--format", "toml").out
+    assert toml.startswith(f"# The best baseline of study {finished}: the tutorial's recipe, validation loss")
+    assert "Training the tutorial's recipe" in succeed("train", finished, "--baseline", "-o", "kept").err
+    assert "leave one out" in refused("export", finished, "--baseline", "--trial", "0")
+
+
+def test_a_baseline_that_will_do_as_well_is_named_with_its_command(finished):
+    """Behind the winner's lines."""
+    confirm(finished, baseline_loss=0.3)
+    told = "The baseline that will do as well, the tutorial's recipe: lrsearch best 'fin ished' --baseline"
+    assert succeed("best", finished).out.splitlines()[-1] == told
+
+
 def test_a_task_of_your_own_must_be_allowed(tmp_path):
     """To be trained once more; then the module is there without it. The loop clips as the task says."""
     Path("net.py").write_text(OWN)
@@ -230,7 +255,7 @@ def test_a_study_that_a_script_trains_is_no_module_but_values():
     assert "a script of yours trains it" in message
     assert "lrsearch best 'sc ript'" in message
     assert succeed("export", "sc ript", "--format", "json").json["value"] == 0.5
-    succeed("best", "sc ript")
+    assert "A script trains this study: try it under other seeds" in succeed("best", "sc ript").out
 
 
 @pytest.mark.parametrize("format", ["python", "toml", "json"])
