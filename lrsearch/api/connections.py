@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lrsearch.errors import BudgetSpentError, DatabaseLostError, InputError, LrsearchError
 from lrsearch.results import Outcome, in_one_line
@@ -22,6 +22,9 @@ from lrsearch.service.trial_files import (
     asked_to_stop,
     check_order,
 )
+
+if TYPE_CHECKING:
+    from lrsearch.service.worker import Worker
 
 Value = TypeVar("Value")
 
@@ -62,41 +65,29 @@ class Connection(Protocol):
         ...
 
 
-class DatabaseConnection:
-    """A trial that this process claims in the database itself.
+class WorkerConnection:
+    """A trial that a worker of this process claims.
 
     Args:
-        study: a study file's path or a stored study's name.
-        url: of the database, or None for the default.
-        allowed: references of the user's own schedules that may be imported.
+        worker: entered as a context, and left by who made it.
     """
 
-    def __init__(self, study: str, url: str | None, allowed: Collection[str] = ()) -> None:
-        self._study, self._url, self._allowed = study, url, allowed
-        self._open = ExitStack()
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._open = ExitStack()  # what is left with the trial
 
     def begin(self) -> Assignment:
         """Claim a slot and begin its trial.
 
         Raises:
-            BudgetSpentError: if the study has none left to begin.
+            BudgetSpentError: if the study has none that can be begun now.
         """
-        from lrsearch.service.external import budget_spent, next_trial, open_external, open_storage
-        from lrsearch.service.studies import check_same_kinds
-        from lrsearch.service.tasks import load_kinds
-        from lrsearch.service.worker import Worker
+        from lrsearch.service.external import budget_spent, next_trial
 
-        with ExitStack() as opened:
-            database = opened.enter_context(open_storage(self._study, self._url))
-            study = open_external(database, self._study, self._allowed)
-            load_kinds(study.spec, self._allowed)
-            check_same_kinds(study.record)
-            worker = opened.enter_context(Worker(database, study, "script"))
-            trial = next_trial(worker)
-            if trial is None:
-                raise budget_spent(worker)
-            self._trial = trial
-            self._open = opened.pop_all()
+        trial = next_trial(self._worker)
+        if trial is None:
+            raise budget_spent(self._worker)
+        self._trial = trial
         return self._trial.assignment
 
     def built(self, steps_per_epoch: int, part: str | None) -> None:
@@ -137,6 +128,40 @@ class DatabaseConnection:
         """Give the slot back."""
         with self._open:
             self._trial.release()
+
+
+class DatabaseConnection(WorkerConnection):
+    """A trial that this process claims in the database itself, as a worker of its own.
+
+    Args:
+        study: a study file's path or a stored study's name.
+        url: of the database, or None for the default.
+        allowed: references of the user's own schedules that may be imported.
+    """
+
+    def __init__(self, study: str, url: str | None, allowed: Collection[str] = ()) -> None:
+        self._study, self._url, self._allowed = study, url, allowed
+
+    def begin(self) -> Assignment:
+        """Claim a slot and begin its trial.
+
+        Raises:
+            BudgetSpentError: if the study has none left to begin.
+        """
+        from lrsearch.service.external import open_external, open_storage
+        from lrsearch.service.studies import check_same_kinds
+        from lrsearch.service.tasks import load_kinds
+        from lrsearch.service.worker import Worker
+
+        with ExitStack() as opened:
+            database = opened.enter_context(open_storage(self._study, self._url))
+            study = open_external(database, self._study, self._allowed)
+            load_kinds(study.spec, self._allowed)
+            check_same_kinds(study.record)
+            self._worker = opened.enter_context(Worker(database, study, "script"))
+            assignment = super().begin()
+            self._open = opened.pop_all()
+        return assignment
 
 
 class FileConnection:

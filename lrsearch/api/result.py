@@ -77,9 +77,9 @@ class Result:
     def code(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> str:
         """Return the lines of PyTorch that build the same without lrsearch."""
         run = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
-        head = (
-            f"# for {run.epochs} epochs of {run.steps_per_epoch} updates (a DataLoader: with drop_last=True)"
-        )
+        # Where scripts and other libraries count the updates, they count the last, smaller batch too.
+        loader = "" if self.spec.batch_size is None else " (a DataLoader: with drop_last=True)"
+        head = f"# for {run.epochs} epochs of {run.steps_per_epoch} updates{loader}"
         lines = pytorch_lines(self.spec.optimizer.name, self.best, run.epochs, run.steps_per_epoch)
         return "\n".join([head, *lines])
 

@@ -205,6 +205,22 @@ def trial(
         InputError: if the study cannot be used, or no epoch was reported.
     """
     connection = connect(None if study is None else os.fspath(study), storage, allow_task)
+    connection = connect(None if study is None else os.fspath(study), storage, allow_task)
+    with trial_of(connection, diverged_above) as current:
+        yield current
+
+
+@contextmanager
+def trial_of(connection: Connection, diverged_above: float | None = None) -> Iterator[Trial]:
+    """Begin the trial of a connection, and end it with the block, as :func:`lrsearch.trial` does.
+
+    Args:
+        connection: where the trial comes from and its losses go.
+        diverged_above: validation loss above which the training counts as diverged, or None.
+
+    Yields:
+        the trial.
+    """
     with foreign_warnings_hidden():
         current = Trial(connection, connection.begin(), diverged_above)
     try:

@@ -2,23 +2,26 @@
 
 import gc
 import logging
+import sys
+import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import optuna
 
 from lrsearch.api.arguments import as_table, database_at, given, new_name
-from lrsearch.api.connections import number_of_processes
+from lrsearch.api.connections import WorkerConnection, number_of_processes
 from lrsearch.api.progress_bar import advance, progress_bar
 from lrsearch.api.result import Result, stored_result
-from lrsearch.api.trial import Trial, trial
+from lrsearch.api.trial import Trial, trial_of
 from lrsearch.errors import BudgetSpentError, InputError, StudyStoppedError
 from lrsearch.results import Outcome
 from lrsearch.review.advice import without_complete_trial
 from lrsearch.service.studies import OpenStudy, open_study, resolved
 from lrsearch.service.tasks import load_kinds
+from lrsearch.service.worker import WAIT_S, Worker
 from lrsearch.spec import EXTERNAL, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.trials import trial_records
@@ -99,9 +102,10 @@ def train_trials(
     try:
         study = open_study(database, resolved(draft), trials_given=name is not None)
         with progress_bar(study.spec, shown=progress) as bar:
+            for note in study.notes if progress else ():
+                bar.write(note, file=sys.stderr)
             _show(bar, database, study)
-            while _train_one(train, study, storage, allowed):
-                _show(bar, database, study)
+            _train_all(train, study, database, lambda: _show(bar, database, study))
         result = _result(database, study, f"{caller}(..., name={study.record.name!r})")
     except BaseException:
         database.close()
@@ -128,17 +132,20 @@ def check_alone(caller: str, processes: int) -> None:
         )
 
 
-def _train_one(
-    train: Callable[[Trial], None], study: OpenStudy, storage: str | None, allowed: Collection[str]
-) -> bool:
-    """Train a trial, and return whether there was one left."""
-    try:
-        with trial(study.record.name, storage=storage, allow_task=allowed) as current:
-            train(current)
-    except BudgetSpentError:
-        return False
-    gc.collect()  # a trainer and its model refer to each other: here their memory on a device becomes free
-    return True
+def _train_all(
+    train: Callable[[Trial], None], study: OpenStudy, database: Database, show: Callable[[], None]
+) -> None:
+    """Train trials until the budget is spent; those of others are waited for, and taken over if they die."""
+    with Worker(database, study, "script") as worker:
+        while worker.reason_to_stop(lambda: False, busy=False) is None:
+            try:
+                with trial_of(WorkerConnection(worker)) as current:
+                    train(current)
+            except BudgetSpentError:
+                worker.catch_up(running=())
+                time.sleep(WAIT_S)
+            gc.collect()  # a trainer and its model refer to each other: their memory on a device becomes free
+            show()
 
 
 def _show(bar: Any, database: Database, study: OpenStudy) -> None:
