@@ -128,11 +128,13 @@ Each row is a search and a confirmation with `--rivals`: the best trials, the ba
 optimizers of [arXiv 2405.15682](https://arxiv.org/abs/2405.15682) on the same fresh seeds, for the same
 epochs. The first half of the seeds selects the best trial, the other half gives the figures: mean validation
 losses. **Bold** is the smallest of a row; a star marks those that a paired t test, corrected for all
-comparisons of the confirmation, shows to differ from its winner.
+comparisons of the confirmation, shows to differ from its winner; a dagger marks a trial that no sampler
+proposed: one of the well-known recipes with which every study begins.
 """
 EXPLANATION = """
 Linear decay and the schedule-free optimizers had as many epochs each for tuning their learning rates as the
-whole search. One cycle rises to the valley of a range test of a few seconds, and is not tuned.
+whole search. One cycle rises to the valley of a range test of a few seconds, and is not tuned. The third
+digit of what does not train as one fused model, such as the rivals, differs from machine to machine.
 """
 
 
@@ -162,6 +164,7 @@ def _cell(standing: Standing | None, said: Verdict) -> str:
     smallest = min(each.valid_loss.mean for each in shown if each is not None and each.valid_loss is not None)
     mean = number(standing.valid_loss.mean)
     text = f"**{mean}**" if standing.valid_loss.mean == smallest else mean
+    text += "" if standing.candidate.recipe is None else " \u2020"
     return f"{text} \\*" if standing.comparison is not None and standing.comparison.is_shown else text
 
 
@@ -176,14 +179,15 @@ def _section(case: Case, spec: StudySpec, confirmation: Confirmation, said: Verd
         "above the winner",
         "p",
     ]
-    yield from _table(headings, [_row(each, spec, tests) for each in said.standings])
-    yield from ("", *(f"- {note[:1].upper()}{note[1:]}." for note in confirmation.notes))
+    yield from _table(headings, [_row(each, tests) for each in said.standings])
+    words = (f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in said.standings)
+    yield from ("", *(f"- {line[:1].upper()}{line[1:]}." for line in (*words, *confirmation.notes)))
 
 
-def _row(standing: Standing, spec: StudySpec, tests: Sequence[str]) -> list[str]:
+def _row(standing: Standing, tests: Sequence[str]) -> list[str]:
     compared = standing.comparison
     return [
-        f"{standing.candidate.name}: {candidate_words(standing.candidate, spec)}",
+        standing.candidate.name,
         _interval(standing.valid_loss) if standing.valid_loss else f"{standing.lost} runs lost",
         *(_interval(standing.test.get(name)) for name in tests),
         _interval(compared.difference) if compared else "",

@@ -35,7 +35,7 @@ def test_a_case_is_searched_confirmed_and_written(page):
     assert "-" not in cells
     assert sum(cell.startswith("**") for cell in cells) == 1
     assert "    lrsearch confirm digits --rivals --seeds 4 --top 1\n" in written
-    assert re.search(r"^\| schedule-free AdamW at a tuned \S+: AdamWScheduleFree, lr ", written, re.MULTILINE)
+    assert re.search(r"^- Schedule-free AdamW at a tuned \S+: AdamWScheduleFree, lr ", written, re.MULTILINE)
     assert "needs no schedule" in written or "need no schedule" in written
     assert "Study digits: 6 of 6 trials have ended" in printed.out
     again, _printed = page("--page-only")

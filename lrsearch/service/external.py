@@ -167,8 +167,8 @@ def budget_spent(worker: Worker) -> BudgetSpentError:
     state = "have ended."
     if running:
         state = (
-            f"have begun, and {running} of them run elsewhere; those of a script that was killed become free "
-            "within four minutes."
+            f"have begun, and {running} of them run elsewhere; of those that died, a script takes over what "
+            "was killed on its own machine, and lrsearch worker, which stays, what another machine left."
         )
     return BudgetSpentError(
         f"all {spec.trials} trials of study {spec.name!r} {state} Add some: {shlex.join(more)}"
