@@ -57,6 +57,12 @@ REPLACED = (
     ),
     Replaced(
         "docs/tutorial.md",
+        "lrsearch confirm recipe --seeds 20 --top 2",
+        "lrsearch confirm recipe --seeds 4 --top 1 --data-dir {mnist}",
+        "fewer seeds, on the files that are there",
+    ),
+    Replaced(
+        "docs/tutorial.md",
         "lrsearch train mnist-mlp --output trained ",
         "lrsearch train mnist-mlp --output trained --data-dir {mnist} ",
         "on the files that are there",
