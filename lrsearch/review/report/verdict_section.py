@@ -17,6 +17,8 @@ from lrsearch.review.verdict import (
     Standing,
     Verdict,
     better_rivals,
+    is_as_good,
+    nearest_baseline,
     optimism_text,
     p_text,
     verdict,
@@ -69,7 +71,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
         f"{_doubts(checks(study.spec, study.facts.trials, confirmation, commands.storage))}"
-        f"{_winners_code(study, winner)}{_rivals_code(study, found)}"
+        f"{_winners_code(study, winner)}{_others_code(study, found)}"
     )
 
 
@@ -84,11 +86,13 @@ def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
     return _code(study, {None: _point(study, winner)}) if winner else ""
 
 
-def _rivals_code(study: ShownStudy, found: Verdict) -> str:
-    """Return the lines of PyTorch of the rivals that are shown to be better than the winner."""
+def _others_code(study: ShownStudy, found: Verdict) -> str:
+    """Return the lines of PyTorch of a baseline that will do as well, and of rivals shown to be better."""
+    baseline = nearest_baseline(found)
+    others = [baseline] if baseline is not None and is_as_good(baseline) else []
     codes = {
         each.candidate.name: code_of(study, {None: _point(study, each)}, each.candidate.optimizer)
-        for each in better_rivals(found)
+        for each in (*others, *better_rivals(found))
     }
     return "".join(
         f"<h3>{escape(name)}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"

@@ -89,6 +89,31 @@ def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
     assert "confirm it --top 2 --seeds 6 --rivals" in better
 
 
+def test_a_baseline_that_will_do_as_well_is_shown_with_its_lines_of_pytorch():
+    """Behind those of the winner, as it may be the simpler choice; one that is worse has none."""
+    confirmation = CONFIRMED.confirmation
+    trial = next(each for each in confirmation.candidates if each.trial is not None)
+    baseline = next(each for each in confirmation.candidates if each.is_baseline)
+
+    def page(*changes):
+        runs = tuple(
+            replace(run, valid_losses=(*run.valid_losses[:-1], run.value + change))
+            for run, change in zip(confirmation.runs[trial.name], changes, strict=True)
+        )
+        two = replace(
+            confirmation,
+            candidates=(trial, baseline),
+            runs={trial.name: confirmation.runs[trial.name], baseline.name: runs},
+        )
+        return words(report_page(replace(CONFIRMED, confirmation=two), COMMANDS))
+
+    seeds = len(confirmation.seeds)
+    alike = page(*(0.01 * (-1) ** place for place in range(seeds)))
+    worse = page(*(0.5 + 0.001 * place for place in range(seeds)))
+    assert f"{baseline.name}, in PyTorch" in alike
+    assert f"{baseline.name}, in PyTorch" not in worse
+
+
 def test_without_a_confirmation_it_says_so():
     """The best trial of the search, why that looks better than it is, and the command that confirms it."""
     section = words(verdict_section(ShownStudy(USUAL), COMMANDS))
