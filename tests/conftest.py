@@ -1,3 +1,9 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and how examples are drawn."""
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.databases", "tests.fixtures.mnist"]
+
+# A busy machine says nothing about a test: neither an example nor drawing it has a time limit.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")

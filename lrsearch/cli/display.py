@@ -76,7 +76,9 @@ class PlainDisplay(_Closing):
         for text in progress.notes:
             self.note(text)
         for trial in progress.news:
-            self._console.print(f"{_ended_line(trial)}  [{_standing(progress)}]", markup=False)
+            self._console.print(
+                f"{_ended_line(trial, progress.optimizer)}  [{_standing(progress)}]", markup=False
+            )
         if progress.waiting and not progress.news and not self._waited and progress.stopped is None:
             self._console.print(_WAITING, markup=False)
         self._waited = progress.waiting and not progress.news
@@ -180,7 +182,11 @@ class LiveDisplay:
             self.note(text)
         for trial in progress.news:
             self._live.console.print(
-                _ended_line(trial), markup=False, highlight=False, overflow="ellipsis", no_wrap=True
+                _ended_line(trial, progress.optimizer),
+                markup=False,
+                highlight=False,
+                overflow="ellipsis",
+                no_wrap=True,
             )
         began = {lane.number for lane in progress.running} - self._begun
         self._begun |= began
@@ -199,21 +205,21 @@ def choose_display(*, quiet: bool, log_format: str, study: str = "") -> Display:
 _WAITING = "waiting for the trials of other workers; those of one that died become free within four minutes"
 
 
-def _ended_line(trial: EndedTrial) -> str:
+def _ended_line(trial: EndedTrial, optimizer: str | None) -> str:
     result = trial.result
     state = "DIVERGED" if result.diverged else result.outcome.value
     reason = f"  ({result.reason})" if result.reason else ""
     value = number(result.value)
     epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
-    words = _described(trial)
+    words = _described(trial, optimizer)
     return f"trial {trial.number:>3}  {state:<8}  {value:>7}  {epochs:>9}  {words}{reason}"
 
 
-def _described(trial: EndedTrial | RunningTrial) -> str:
+def _described(trial: EndedTrial | RunningTrial, optimizer: str | None) -> str:
     parts: dict[str | None, Hyperparameters] = {None: trial.hyperparameters}
     if trial.parts:
         parts = {name: trial.parts[name] for name in trial.parts}
-    return described_parts(parts)
+    return described_parts(parts, optimizer)
 
 
 def _standing(progress: Progress) -> str:
@@ -230,12 +236,12 @@ def _picture(progress: Progress) -> RenderableType:
             Text.assemble(
                 ("best ", "bold"),
                 (number(best.result.value), "bold green"),
-                f"  trial {best.number}: {_described(best)}",
+                f"  trial {best.number}: {_described(best, progress.optimizer)}",
             )
         )
     if progress.waiting:
         parts.append(Text(_WAITING, style="yellow"))
-    parts.append(_lanes(progress.running, progress.epochs))
+    parts.append(_lanes(progress))
     return Group(*parts)
 
 
@@ -253,16 +259,17 @@ def _bar(progress: Progress) -> RenderableType:
     return row
 
 
-def _lanes(running: tuple[RunningTrial, ...], epochs: int) -> RenderableType:
+def _lanes(progress: Progress) -> RenderableType:
+    running = progress.running
     table = Table(
         "trial", "epoch", "valid loss", "hyperparameters", box=None, header_style="dim", padding=(0, 2)
     )
     for lane in running[:SHOWN_LANES]:
         table.add_row(
             str(lane.number),
-            f"{lane.epoch}/{epochs}",
+            f"{lane.epoch}/{progress.epochs}",
             number(lane.valid_loss),
-            Text(_described(lane), overflow="ellipsis", no_wrap=True),
+            Text(_described(lane, progress.optimizer), overflow="ellipsis", no_wrap=True),
         )
     if len(running) > SHOWN_LANES:
         table.add_row("...", "", "", f"and {len(running) - SHOWN_LANES} more")

@@ -180,6 +180,6 @@ def print_trials(records: list["TrialRecord"], spec: "StudySpec") -> None:
     rows = []
     for record in records:
         note = f" ({record.reason})" if record.reason else ""
-        words = described_parts(hyperparameters_by_part(spec, record.params))
+        words = described_parts(hyperparameters_by_part(spec, record.params), spec.optimizer.name)
         rows.append((record.number, state(record), number(record.value), record.epochs, words + note))
     print_table(("trial", "state", "value", "epochs", "hyperparameters"), rows)

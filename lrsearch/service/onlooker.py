@@ -70,6 +70,7 @@ class Onlooker:
             notes=(*notes, *self._outage.take_notes()),
             elapsed_s=self.elapsed_s,
             remaining_s=self._remaining_s(),
+            optimizer=self._plan.spec.optimizer.name,
             stopped=stopped,
         )
 

@@ -94,6 +94,7 @@ class Progress:
         waiting: only other workers have trials left; this one waits for them, or for their leases' end.
         stopped: why the run ended, on its last value.
         study: its name.
+        optimizer: class of the study's, whose defaults go unsaid; None where it is not known.
         worker: who says so, or the first one of several.
     """
 
@@ -110,6 +111,7 @@ class Progress:
     waiting: bool = False
     stopped: StopReason | None = None
     study: str = ""
+    optimizer: str | None = None
     worker: str = ""
 
     @property

@@ -372,6 +372,7 @@ class Worker:
             remaining_s=elapsed_s * left / done_in_part if done_in_part > 0 else None,
             waiting=not running and not news,
             study=self.plan.spec.name,
+            optimizer=self.plan.spec.optimizer.name,
             worker=self._name,
         )
 

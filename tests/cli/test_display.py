@@ -58,6 +58,17 @@ def plain(text):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
+def test_what_is_usual_for_the_optimizer_goes_unsaid(capsys):
+    """AdamW's weight decay is no news, and SGD's would be."""
+    point = replace(POINT, optimizer={"weight_decay": 0.01})
+    ended = replace(BEST, hyperparameters=point)
+    for optimizer in ("AdamW", "SGD"):
+        PlainDisplay().show(progress(news=(ended,), optimizer=optimizer))
+    first, second = capsys.readouterr().err.splitlines()
+    assert "weight_decay" not in first
+    assert "weight_decay 0.01" in second
+
+
 def test_a_live_view_shows_bar_best_and_lanes():
     """Trials of the budget, time left, the best value, and each lane's lr, kind, epoch and loss."""
     text = on_terminal(progress())
