@@ -22,7 +22,7 @@ from tests.lr_range.curves import exponential
 finite = st.floats(-1e6, 1e6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     kind=st.sampled_from(GROWTHS),
     lanes=st.lists(st.tuples(finite, st.lists(finite, min_size=1, max_size=20), st.booleans()), min_size=1),

@@ -28,7 +28,7 @@ def test_a_loss_that_is_not_finite_diverges_at_once(loss):
     assert diverges_at([1.0, 1.0, loss]) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     level=st.sampled_from([0.0, 1e-6, 0.1, 2.3, 1e4]) | st.floats(-100, 100),
     noise=st.sampled_from([0.0, 1e-3, 0.3, 5.0]),
@@ -40,7 +40,7 @@ def test_noise_is_no_divergence(level, noise, seed):
     assert diverges_at(noisy(level, noise, seed=seed)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     level=st.sampled_from([0.0, -50.0, 1e-6, 2.3]) | st.floats(-100, 100),
     noise=st.sampled_from([1e-3, 0.1]),

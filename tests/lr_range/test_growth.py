@@ -27,7 +27,7 @@ def test_the_sources_exponential_example():
     np.testing.assert_allclose(growth.lrs(), 1e-5 * 2.0 ** (np.arange(17_000) / 1_000), rtol=1e-10)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kind=st.sampled_from(GROWTHS),
     low=st.floats(1e-9, 1.0),

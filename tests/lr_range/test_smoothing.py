@@ -23,7 +23,7 @@ from tests.lr_range.curves import Valley, exponential, synthetic
 finite = st.floats(-1e6, 1e6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(kind=st.sampled_from(GROWTHS), level=finite, steps=st.integers(20, 200))
 def test_a_constant_loss_is_smoothed_to_itself(kind, level, steps):
     """From the first point to the last: an uncorrected moving average begins at zero."""

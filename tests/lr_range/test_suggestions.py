@@ -28,7 +28,7 @@ def by_rule(suggested):
     return {rule.rule: rule.lr for rule in suggested.rules}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(valley=valleys, noise=st.floats(0, 0.3), steps=st.integers(100, 300), seed=st.integers(0, 2**16))
 def test_the_consensus_lies_in_the_known_valley(valley, noise, steps, seed):
     """Through noise, every rule suggests a rate between the beginning of the fall and the rise."""
@@ -152,7 +152,7 @@ def test_no_rule_suggests_the_way_back_from_an_instability(noise):
     assert all(falling.low <= lr <= falling.high for rule in suggested.rules for lr in rule.lrs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     valley=valleys,
     low=st.floats(-5, -1).map(lambda exponent: 10**exponent),
@@ -173,7 +173,7 @@ def test_widening_is_a_factor_to_both_sides():
     assert widened(LrInterval(0.03, 0.3), 3.0) == LrInterval(0.03 / 3, 0.3 * 3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(losses=st.lists(st.floats(-1e3, 1e3), min_size=20, max_size=200), seed=st.integers(0, 9))
 def test_no_curve_breaks_the_rules(losses, seed):
     """Whatever was measured, all numbers that are given are finite and lie within reach of the test."""

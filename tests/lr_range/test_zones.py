@@ -17,7 +17,7 @@ valleys = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(valley=valleys, noise=st.floats(0, 0.3), steps=st.integers(100, 300), seed=st.integers(0, 2**16))
 def test_the_zones_are_those_that_were_drawn(valley, noise, steps, seed):
     """The fall begins before its middle and ends between there and the rise; the zones touch."""
@@ -30,7 +30,7 @@ def test_the_zones_are_those_that_were_drawn(valley, noise, steps, seed):
     assert valley.fall < zones.falling.high < zones.limit < 2 * valley.rise
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(GROWTHS),
     level=st.floats(-10, 10),

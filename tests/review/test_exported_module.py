@@ -243,7 +243,7 @@ def test_it_runs_in_a_process_that_has_pytorch_alone(program, tmp_path):
 ODD = st.text(st.sampled_from("\"'\\\n\r\t #{}\x00\x0c\u2028é漢x") | st.characters(), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=ODD | st.just('"""') | st.just("'''\nimport os"), lines=st.integers(0, 3))
 def test_any_name_of_a_study_leaves_valid_python(name, lines):
     """Quotes, line ends and what cannot be seen are written out; nothing but comments changes."""

@@ -13,7 +13,7 @@ from lrsearch.spec import search_space, spec_from
 from tests.spec.contents import contents
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(contents(), st.data())
 def test_the_file_of_a_trial_has_its_point_alone(content, data):
     """Read back from TOML, it searches nothing and trains the same hyperparameters for the same budget."""

@@ -93,14 +93,14 @@ def nested(numbers):
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.text(max_size=3), nested(st.floats(allow_nan=False, allow_infinity=False))))
 def test_what_is_finite_is_read_back_as_it_was(row):
     """Every digit, every nesting."""
     assert strictly(as_json([row])) == [row]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(nested(st.floats()))
 def test_what_is_not_finite_is_null_wherever_it_stands(value):
     """A strict parser reads what a lenient one reads with null in place of NaN and Infinity."""

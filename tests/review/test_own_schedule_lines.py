@@ -95,7 +95,7 @@ def searched(schedule, losses):
 
 @pytest.mark.parametrize("place", FILES.values())
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_lines_train_with_the_searched_learning_rates(place, name, data):
     """Pasted, and stepped as the comments say, warm-up and feedback included."""

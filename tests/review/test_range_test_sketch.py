@@ -21,7 +21,7 @@ def curve(lines):
     return rows
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     test=st.sampled_from([complete(), complete(LINEAR, 1e-3, 400), flat(), at_once()]),
     width=st.integers(0, 200),

@@ -88,7 +88,7 @@ def hyperparameters(draw, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_the_printed_lines_train_with_the_schedules_learning_rates(name, data):
     """Pasted and stepped as the comments say, they give the searched trajectory, warm-up included."""
@@ -122,7 +122,7 @@ def optimizers(draw, names=tuple(OPTIMIZERS)):
     return kind.name, knobs
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(optimizers())
 def test_the_printed_optimizer_is_the_one_that_was_trained(drawn):
     """All its numbers, also where PyTorch's default is not zero."""
@@ -169,7 +169,7 @@ def lrs_of(optimizer, parameters):
     return [found.get(id(parameter)) for parameter in parameters]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     scales=SCALES,
     decay=st.just(1.0) | st.floats(0.3, 1.0),
@@ -200,7 +200,7 @@ def test_frozen_layers_alone_need_no_groups():
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_the_printed_schedulers_keep_groups_in_proportion(name, data):
     """Each group's learning rates are the searched trajectory times its scale, in every kind."""

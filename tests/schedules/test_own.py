@@ -25,9 +25,7 @@ from lrsearch.schedules.own import schedule
 
 REFERENCE = "dir.v1/my_schedules.py:f"
 POWER = Range(0.3, 3.0, log=True)
-relaxed = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @schedule(power=POWER)

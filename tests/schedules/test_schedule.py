@@ -100,21 +100,21 @@ def pytorch_lrs(schedule: Schedule) -> np.ndarray:
     return np.array(logged)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(schedules(WITH_TWIN))
 def test_every_kind_that_pytorch_has_follows_its_class(schedule):
     """Step by step, over random parameters, the closed form equals PyTorch's scheduler."""
     np.testing.assert_allclose(own_lrs(schedule), pytorch_lrs(schedule), rtol=1e-6, atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schedules(WITH_TWIN, warmup=True))
 def test_warmup_follows_pytorchs_sequential_and_chained_schedulers(schedule):
     """Warm-up equals LinearLR in SequentialLR (step clock) or chained with the main one (epoch clock)."""
     np.testing.assert_allclose(own_lrs(schedule), pytorch_lrs(schedule), rtol=1e-6, atol=1e-12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.data(),
     st.integers(1, 30),
@@ -135,7 +135,7 @@ def test_plateau_follows_pytorchs_class(data, epochs, lr, losses):
         state = schedule.update(state, losses[epoch])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0), st.integers(1, 9), st.integers(1, 9))
 def test_the_peak_of_every_kind_is_lr(lr, warmup_fraction, epochs, steps_per_epoch):
     """No kind ever exceeds its peak, with or without warm-up, and no learning rate is negative."""

@@ -32,7 +32,7 @@ def vectors(dimension: int) -> st.SearchStrategy[np.ndarray]:
     return coordinates.map(lambda values: np.array(values, dtype=float))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_decoding_inverts_encoding(data):
     """Every valid point comes back from its vector, whatever fills the coordinates that it leaves open."""
@@ -45,7 +45,7 @@ def test_decoding_inverts_encoding(data):
     assert same(flat.decode(flat.encode(point), np.random.default_rng(0)), point)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_every_vector_is_a_point(data):
     """Every vector of the cube means a valid point, drawn or decided, and encodes into the cube again."""
@@ -60,7 +60,7 @@ def test_every_vector_is_a_point(data):
         assert ((again >= 0) & (again <= 1)).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data())
 def test_encoding_leaves_open_what_a_point_does_not_decide(data):
     """Coordinates of parameters that a point does not have keep the filling, the others do not look at it."""

@@ -165,7 +165,7 @@ def test_parameters_of_one_condition_are_modelled_together():
     assert [[each.name for each in group.parameters] for group in groups(space)] == [["a", "x.b", "c"], ["d"]]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(space=trees(), count=st.integers(1, 20))
 def test_any_tree_can_be_modelled(space, count):
     """Whatever the conditions, single values and whole numbers, each proposal is a point of the space."""

@@ -44,7 +44,6 @@ def histories(draw) -> dict[int, dict[int, float]]:
     return {trial: dict(enumerate(values, start=1)) for trial, values in enumerate(curves)}
 
 
-@settings(deadline=None)
 @given(histories(), st.sampled_from(PRUNERS), st.randoms())
 def test_lane_order_cannot_matter(losses, name, random):
     """All lanes decided together are decided as each one alone, in whatever order they are given."""
@@ -55,7 +54,6 @@ def test_lane_order_cannot_matter(losses, name, random):
     assert {trial for trial in losses if pruner.decide(losses, {trial})} == together
 
 
-@settings(deadline=None)
 @given(histories(), st.sampled_from(PRUNERS))
 def test_a_better_trial_outlives_a_worse_one(losses, name):
     """Of two trials at one epoch with curves one below the other, the lower one is never stopped alone."""
@@ -68,7 +66,6 @@ def test_a_better_trial_outlives_a_worse_one(losses, name):
             assert not worse
 
 
-@settings(deadline=None)
 @given(histories(), st.sampled_from(PRUNERS))
 def test_who_already_beats_all_complete_trials_goes_on(losses, name):
     """Nobody is stopped whose latest loss is below those with which all complete trials have ended."""
@@ -86,7 +83,6 @@ def test_a_leader_of_the_last_epochs_is_not_stopped_for_having_been_slow():
     assert pruner.decide({**complete, 20: late | {EPOCHS - 1: 0.4}}, {20}) == {20}
 
 
-@settings(deadline=None)
 @given(distinct_losses, st.sampled_from(successive_rungs(1, EPOCHS)))
 def test_asha_lets_the_best_part_pass(losses, epoch):
     """On a rung, of trials in lockstep exactly the best part goes on, if twice its divisor have got there."""
@@ -97,7 +93,6 @@ def test_asha_lets_the_best_part_pass(losses, epoch):
     assert set(range(len(losses))) - stopped == set(best)
 
 
-@settings(deadline=None)
 @given(distinct_losses, st.integers(1, EPOCHS - 1))
 def test_percentile_lets_a_shrinking_part_pass(losses, epoch):
     """Of trials in lockstep the best 0.4 (1 - x) go on, rounded up, at a fraction x of their epochs."""
@@ -108,7 +103,6 @@ def test_percentile_lets_a_shrinking_part_pass(losses, epoch):
     assert set(range(len(losses))) - stopped == set(best)
 
 
-@settings(deadline=None)
 @given(distinct_losses, st.integers(0, 200))
 def test_percentile_counts_stopped_trials_as_worse(losses, stopped_before):
     """Trials that were stopped earlier make room for those that have come further."""
@@ -154,7 +148,6 @@ def test_percentile_never_stops_the_best_and_spends_its_part(epochs, warmup):
     )
 
 
-@settings(deadline=None)
 @given(distinct_losses)
 def test_first_epochs_finishes_an_eighth(losses):
     """Of a whole budget trained for one epoch in lockstep, the best eighth is finished."""
@@ -164,7 +157,7 @@ def test_first_epochs_finishes_an_eighth(losses):
     assert set(range(trials)) - stopped == set(best)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.lists(st.floats(0, 10), min_size=5, max_size=5), min_size=1, max_size=9),
     st.lists(st.floats(0, 10), min_size=2, max_size=4),

@@ -174,7 +174,7 @@ def test_every_proposal_is_a_point_that_trains(name, space):
 
 
 @pytest.mark.parametrize("name", OWN)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(space=trees())
 def test_any_tree_can_be_sampled(name, space):
     """A sampler of our own finds valid points in any tree, conditions below conditions included."""
@@ -386,7 +386,7 @@ def lists() -> st.SearchStrategy:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(trees(lists()))
 def test_a_grid_has_every_point_once(space):
     """The points at all indices are those of plain enumeration, in its order, and no more."""

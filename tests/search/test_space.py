@@ -18,7 +18,7 @@ searched = st.one_of(ranges(), choices())
 positions = st.floats(0, 1)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(ranges(), positions)
 def test_a_value_comes_back_from_its_position(domain, position):
     """``at`` inverts ``position`` for every value of a range, exactly for whole numbers."""
@@ -28,7 +28,7 @@ def test_a_value_comes_back_from_its_position(domain, position):
     assert again == (value if domain.integer else pytest.approx(value, rel=1e-9, abs=1e-9))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(searched, positions, positions)
 def test_positions_reach_the_whole_domain_and_nothing_else(domain, one, other):
     """Every position gives a value of the domain, in the domain's order; 0 and 1 give its ends."""
@@ -59,7 +59,6 @@ def test_equal_ratios_are_equal_distances_on_a_log_scale():
     assert Range(0.0, 10.0).at(0.5) == 5.0
 
 
-@settings(deadline=None)
 @given(ranges(), st.integers(1, 9))
 def test_a_grid_lists_different_values_of_the_range(domain, points):
     """A grid's values lie in the range, in order, each once, at most as many as asked for."""
@@ -128,7 +127,6 @@ def test_domains_read_as_people_write_them(domain, text):
     assert str(domain) == text
 
 
-@settings(deadline=None)
 @given(searched, positions)
 def test_optuna_knows_the_same_values(domain, position):
     """Optuna's distribution contains every value of the domain, and gives it back from what it stores."""
@@ -139,7 +137,7 @@ def test_optuna_knows_the_same_values(domain, position):
     assert theirs.to_external_repr(stored) == value
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(trees(), st.integers(0, 2**32 - 1))
 def test_a_suggested_point_is_a_point_of_the_space(space, seed):
     """Optuna stores exactly the searched part of the whole point that comes back, under canonical names."""
@@ -151,7 +149,6 @@ def test_a_suggested_point_is_a_point_of_the_space(space, seed):
     assert trial.distributions.items() <= distributions(space).items()
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_point_has_exactly_the_parameters_whose_conditions_hold(data):
     """A parameter stands in a whole point if and only if it has no condition, or its condition holds."""
@@ -164,7 +161,6 @@ def test_a_point_has_exactly_the_parameters_whose_conditions_hold(data):
         assert (parameter.name in point) == exists
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_every_part_of_a_point_with_its_parents_is_a_part(data):
     """A part of a valid point is accepted as soon as it holds the parents of all that it holds."""
@@ -221,7 +217,7 @@ def test_a_fixed_parameter_has_no_domain():
         domain_of(Parameter("momentum", 0.9))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(points(ALL_KINDS))
 def test_every_point_of_a_study_trains(point):
     """A point of the space of all kinds means hyperparameters with exactly its knobs, and comes back."""

@@ -341,7 +341,7 @@ def resolution_or_refusal(content):
         return error
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.dictionaries(st.sampled_from(sorted(StudySpec.model_fields)), VALUES, max_size=3),
     st.dictionaries(

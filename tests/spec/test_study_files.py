@@ -52,7 +52,7 @@ def test_the_studies_have_the_promised_budgets():
     assert search_space(recipe).searched == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(contents())
 def test_a_specification_survives_its_own_file(content):
     """Written as TOML and read again, it is the same, before and after defaults are written out."""
@@ -63,7 +63,7 @@ def test_a_specification_survives_its_own_file(content):
     assert defaults_written_out(from_toml(full.as_file_content())) == full
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contents())
 def test_a_stored_identity_means_the_same_study(content):
     """The identity is plain JSON, says nothing of [run], and resolves to the same study."""
@@ -75,7 +75,7 @@ def test_a_stored_identity_means_the_same_study(content):
     assert search_space(again) == search_space(full)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(contents(), st.data())
 def test_every_point_of_a_space_is_whole_and_trainable(content, data):
     """A point has the knobs of its own kind alone, its searched part means it, and a schedule takes it."""

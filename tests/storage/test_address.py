@@ -32,7 +32,7 @@ def test_postgresql_is_reached_through_psycopg(scheme: str) -> None:
     assert address.backend == "postgresql"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(password=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=4))
 def test_a_password_reaches_the_driver_and_nobody_else(password: str) -> None:
     """Any percent-encoded password arrives as it was meant, and no rendering shows it, encoded or not."""

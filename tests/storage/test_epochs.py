@@ -59,7 +59,7 @@ def test_an_epoch_of_all_lanes_is_one_transaction(
     assert [trial.intermediate_values for trial in study.trials] == [{1: 0.5}, {1: 1.5}, {1: 2.5}]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.tuples(any_float, any_float, any_float, any_float, any_float),
     metrics=st.dictionaries(st.from_regex(r"valid_[a-k_]{1,9}\Z"), any_float, max_size=3),

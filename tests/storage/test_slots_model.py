@@ -145,4 +145,4 @@ def test_slots_do_what_their_model_does(database: Database, monkeypatch: pytest.
         pass
 
     Machine.database = database
-    run_machine(Machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
+    run_machine(Machine, settings=settings(max_examples=25, stateful_step_count=30))

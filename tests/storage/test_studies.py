@@ -87,7 +87,7 @@ def test_workers_that_create_a_study_at_once_share_it(created_url: str) -> None:
         assert Slots(database, uuids.pop()).counts().free == 5
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=st.dictionaries(texts, json_values, max_size=4))
 def test_a_specification_comes_back_as_it_was(database: Database, spec: Mapping[str, Any]) -> None:
     """All that JSON can say survives, on both databases."""

@@ -45,7 +45,7 @@ def test_preparing_leaves_the_stored_images_alone(task: Task) -> None:
     assert torch.equal(images, torch.full((2, 28, 28), 9, dtype=torch.uint8))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(examples=st.integers(1, 20), seed=st.integers(0, 2**16))
 def test_loss_is_the_mean_negative_log_probability(examples: int, seed: int) -> None:
     """The loss equals the mean of -log softmax at the target, computed in plain Python."""
@@ -59,7 +59,7 @@ def test_loss_is_the_mean_negative_log_probability(examples: int, seed: int) -> 
     assert loss.item() == pytest.approx(sum(losses) / examples)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(examples=st.integers(1, 20), seed=st.integers(0, 2**16))
 def test_accuracy_is_the_share_of_right_guesses(examples: int, seed: int) -> None:
     """Accuracy equals a count in plain Python."""

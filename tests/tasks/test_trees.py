@@ -42,7 +42,7 @@ def structure(tree):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tree=tree_strategy(7), size=st.integers(1, 9))
 def test_parts_put_together_are_the_whole(tree, size):
     """Cut into parts and concatenated, a tree is what it was, in values and structure."""
@@ -53,7 +53,7 @@ def test_parts_put_together_are_the_whole(tree, size):
     assert structure(whole) == structure(tree)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tree=tree_strategy(5), index=st.lists(st.integers(0, 4), min_size=1))
 def test_rows_are_taken_from_every_tensor(tree, index):
     """Each leaf of the chosen rows is that leaf indexed."""

@@ -59,7 +59,7 @@ def same(one, other):
     return len(one) == len(other) and all(trees.same(a, b) for a, b in zip(one, other, strict=True))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     examples=st.integers(1, 90),
     batch_size=st.integers(1, 20),

@@ -132,7 +132,7 @@ def test_one_module_with_several_matrices_is_one_layer():
     assert {above[name] for name in above if name.startswith("0.")} == {1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(decay=st.floats(0.05, 1.0), scale=st.floats(0.0, 2.0))
 def test_the_layer_decay_multiplies_once_for_each_layer_above(decay, scale):
     """Beside the pattern's own factor."""

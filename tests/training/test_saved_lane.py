@@ -95,7 +95,7 @@ def test_a_fused_lane_goes_on_as_if_never_interrupted(optimizer, hyperparameters
     torch.testing.assert_close(figures(curve), expected, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(at=st.integers(1, EPOCHS - 1), lr=st.floats(1e-3, 0.3), momentum=st.sampled_from([0.0, 0.5, 0.95]))
 def test_it_may_be_saved_after_any_epoch(tmp_path_factory, at, lr, momentum):
     """Whatever has been learned by then."""

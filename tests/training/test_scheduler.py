@@ -48,9 +48,7 @@ def schedules(draw, name):
 
 some_losses = st.lists(st.floats(0.1, 3.0), min_size=8, max_size=8)
 with_own = pytest.mark.parametrize("name", [*KINDS, OWN])
-relaxed = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def optimizer_of(schedule, *scales, make=torch.optim.SGD):
