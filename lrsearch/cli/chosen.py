@@ -125,7 +125,10 @@ def refuse_without_task(spec: "StudySpec", wish: str) -> None:
     if spec.task == EXTERNAL:
         why = "a script of yours trains it"
     if spec.task.endswith(OBJECT):
-        why = "its task was given as an object in Python"
+        why = (
+            "its task was given as an object in Python. Where it is searched by lrsearch.optimize("
+            '"FILE.py:task"), all of this works'
+        )
     if why is not None:
         raise SpecError(
             f"{wish} trains points once more, and cannot do so in study {spec.name!r}: {why}; for the best "

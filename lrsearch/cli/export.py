@@ -190,7 +190,8 @@ def _toml(chosen: Chosen, epochs: int | None, steps_per_epoch: int | None) -> st
             "--steps-per-epoch belongs to --format python and json: in a study file the data and batch_size "
             "decide it"
         )
-    content = tomlkit.dumps(study_of(chosen.spec, chosen.winner.hyperparameters, epochs))
+    suffix = "best" if chosen.winner.trial is not None else "baseline"
+    content = tomlkit.dumps(study_of(chosen.spec, chosen.winner.hyperparameters, epochs, suffix))
     return "\n".join([*headline(chosen.spec, chosen.winner), content])
 
 

@@ -128,7 +128,11 @@ def best(
     if format == "json":
         typer.echo(as_json([winner_row(trial, found, records)]))
         return
-    content = fixed_study(spec, trial.params) if found is None else study_of(spec, found.hyperparameters)
+    suffix = "baseline" if baseline else "best"
+    if found is None:
+        content = fixed_study(spec, trial.params)
+    else:
+        content = study_of(spec, found.hyperparameters, suffix=suffix)
     name = f"trial {trial.number}" if found is None else found.name
     which = "best baseline" if baseline else "winner"
     typer.echo(f"# The {which} of study {spec.name}: {name}, validation loss {_loss_of(trial, found)}.")

@@ -28,10 +28,10 @@ def standing_table(found: Verdict, confirmation: Confirmation) -> tuple[list[str
         found: the verdict.
         confirmation: what it is of.
     """
-    figures = list(dict.fromkeys(name for each in found.standings for name in each.test))
-    headings = ["candidate", "validation loss (95%)", *(f"test {name} (95%)" for name in figures)]
+    figures = list(dict.fromkeys(name for each in found.standings for name in each.figures))
+    headings = ["candidate", "validation loss (95%)", *(f"{name} (95%)" for name in figures)]
     headings += ["above the winner (95%)", "corrected p", "lost runs"]
-    return headings, [_row(each, figures, len(confirmation.seeds)) for each in found.standings]
+    return headings, [_row(each, figures, len(confirmation.seeds)) for each in found.by_loss]
 
 
 def candidate_lines(found: Verdict, spec: StudySpec) -> list[str]:
@@ -41,7 +41,7 @@ def candidate_lines(found: Verdict, spec: StudySpec) -> list[str]:
         found: the verdict.
         spec: resolved specification of the study.
     """
-    return [f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in found.standings]
+    return [f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in found.by_loss]
 
 
 def candidate_words(candidate: Candidate, spec: StudySpec) -> str:
@@ -90,8 +90,8 @@ def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -
     if standing is None or standing.valid_loss is None:
         figures = "diverged or failed on a fresh seed"
     else:
-        test = (f", test {name} {interval_text(each)}" for name, each in standing.test.items())
-        figures = f"validation loss {interval_text(standing.valid_loss)}{''.join(test)}"
+        others = (f", {name} {interval_text(each)}" for name, each in standing.figures.items())
+        figures = f"validation loss {interval_text(standing.valid_loss)}{''.join(others)}"
     seeds = len(confirmation.seeds) - confirmation.selecting
     return [
         f"{name}, confirmed on {seeds} fresh seeds: {figures}",
@@ -101,7 +101,7 @@ def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -
 
 
 def baseline_line(confirmation: Confirmation, best: str) -> str | None:
-    """Return how to get the lines of a baseline that will do as well as the winner; None where none will.
+    """Return how to get the lines of a baseline that is not shown to be worse; None where there is none.
 
     Args:
         confirmation: of the study.
@@ -111,7 +111,7 @@ def baseline_line(confirmation: Confirmation, best: str) -> str | None:
     nearest = nearest_baseline(found)
     if nearest is None or not is_as_good(nearest):
         return None
-    return f"The baseline that will do as well, {nearest.candidate.name}: {best} --baseline"
+    return f"A baseline that is not shown to be worse, {nearest.candidate.name}: {best} --baseline"
 
 
 def _seeds(confirmation: Confirmation) -> str:
@@ -127,7 +127,7 @@ def _row(standing: Standing, figures: Sequence[str], runs: int) -> list[str]:
     return [
         standing.candidate.name,
         "-" if standing.valid_loss is None else interval_text(standing.valid_loss),
-        *(interval_text(standing.test[name]) if name in standing.test else "-" for name in figures),
+        *(interval_text(standing.figures[name]) if name in standing.figures else "-" for name in figures),
         "" if found is None else interval_text(found.difference),
         "" if found is None else p_text(found.p).removeprefix("p = ").removeprefix("p "),
         f"{standing.lost} of {runs}" if standing.lost else "",

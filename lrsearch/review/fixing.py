@@ -28,17 +28,20 @@ def fixed_study(spec: StudySpec, params: Mapping[str, Scalar]) -> dict[str, Any]
     return study_of(spec, hyperparameters(spec, params))
 
 
-def study_of(spec: StudySpec, point: Hyperparameters, epochs: int | None = None) -> dict[str, Any]:
+def study_of(
+    spec: StudySpec, point: Hyperparameters, epochs: int | None = None, suffix: str = "best"
+) -> dict[str, Any]:
     """Return the content of a study file that trains one point once.
 
     Args:
         spec: resolved specification, without parts, of the study that the point is of.
         point: its hyperparameters.
         epochs: length of the run; None is the study's.
+        suffix: of the new study's name.
     """
     space = {"lr": point.lr, "warmup_fraction": point.warmup_fraction, "kinds": [point.kind]}
     return {
-        "name": f"{spec.name[:90]}-best",
+        "name": f"{spec.name[:90]}-{suffix}",
         "task": spec.task,
         "trials": 1,
         "epochs": epochs or spec.epochs,

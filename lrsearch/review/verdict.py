@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lrsearch.retrainings import Candidate, Confirmation, Retraining
+from lrsearch.retrainings import Candidate, Confirmation
 from lrsearch.review.wording import number
 
 LEVEL = 0.95  # of all intervals
@@ -57,6 +57,7 @@ class Standing:
         selection: mean validation loss on the seeds that select; ``inf`` where a run diverged or failed.
         valid_loss: on the seeds that report; None where a run of these diverged or failed.
         test: figures on the test split by name, on the seeds that report; empty where there are none.
+        metrics: further validation figures by name, likewise.
         lost: runs, on any seed, that diverged or failed.
         comparison: with the winner; None for the winner, or where one of both has lost a reporting run.
     """
@@ -67,6 +68,14 @@ class Standing:
     test: Mapping[str, Estimate]
     lost: int
     comparison: Comparison | None = None
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, Estimate]:
+        """What stands beside the validation loss, by name: figures of the test split, else the metrics."""
+        if self.test:
+            return {f"test {name}": each for name, each in self.test.items()}
+        return {name.replace("valid_", "validation "): each for name, each in self.metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,13 @@ class Verdict:
     standings: tuple[Standing, ...]
     optimism: Estimate | None
     sentence: str
+
+    @property
+    def by_loss(self) -> tuple[Standing, ...]:
+        """The winner, then the others, the smallest reported loss first, those that lost a run last."""
+        winner, *others = self.standings
+        others.sort(key=lambda each: each.valid_loss.mean if each.valid_loss else math.inf)
+        return (winner, *others)
 
     @property
     def winner(self) -> Standing | None:
@@ -198,14 +214,16 @@ def _standing(candidate: Candidate, confirmation: Confirmation) -> Standing:
         candidate=candidate,
         selection=float(np.mean([run.value for run in selecting])),
         valid_loss=estimate(reported) if whole else None,
-        test=_test_figures(reporting) if whole else {},
+        test=_estimates([run.test for run in reporting]) if whole else {},
+        metrics=_estimates([run.metrics for run in reporting]) if whole else {},
         lost=sum(not math.isfinite(run.value) for run in runs),
     )
 
 
-def _test_figures(runs: Sequence[Retraining]) -> dict[str, Estimate]:
-    names = [name for name in runs[0].test if all(name in run.test for run in runs)]
-    return {name: estimate([run.test[name] for run in runs]) for name in names}
+def _estimates(figures: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
+    """Return the estimates of what all runs have, where it is finite."""
+    names = [name for name in figures[0] if all(math.isfinite(each.get(name, math.nan)) for each in figures)]
+    return {name: estimate([each[name] for each in figures]) for name in names}
 
 
 def _order(standing: Standing) -> float:
@@ -359,8 +377,8 @@ def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], sa
     nearest = _nearest(alike)
     return (
         f"No difference shown: {winner.candidate.title} was best on the seeds that select it. {says}; that "
-        f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain. On this evidence "
-        "the baseline will do as well."
+        f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain: the baseline may "
+        "do as well, and only more seeds decide."
     )
 
 
@@ -384,13 +402,10 @@ def _difference(standing: Standing) -> str:
     found = standing.comparison
     if found is None:
         raise ValueError(f"{standing.candidate.name} was not compared")
-    mean = found.difference.mean
-    low, high = sorted((abs(found.difference.low), abs(found.difference.high)))
-    if found.difference.low < 0 < found.difference.high:
-        span = f"95%: {number(found.difference.low)} to {number(found.difference.high)}"
-    else:
-        span = f"95%: {number(low)} to {number(high)}"
-    return f"{number(abs(mean))} {'higher' if mean >= 0 else 'lower'} ({span}; corrected {p_text(found.p)})"
+    sign, direction = (1, "higher") if found.difference.mean >= 0 else (-1, "lower")
+    low, high = sorted((sign * found.difference.low, sign * found.difference.high))
+    span = f"95%: {number(low)} to {number(high)}"
+    return f"{number(abs(found.difference.mean))} {direction} ({span}; corrected {p_text(found.p)})"
 
 
 def _names(standings: Sequence[Standing]) -> str:

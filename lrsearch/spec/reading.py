@@ -78,6 +78,11 @@ def _names(message: str, key: str, value: object) -> bool:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    if path.suffix == ".py":
+        raise SpecError(
+            f"{path}: is a Python file, and no study file: name the task that it defines, as in "
+            f"--task {path}:task"
+        )
     text = _read_text(path)
     try:
         return tomllib.loads(text)

@@ -188,11 +188,11 @@ def test_the_best_baseline_is_had_where_it_is_asked_for(finished, tmp_path):
     assert "leave one out" in refused("export", finished, "--baseline", "--trial", "0")
 
 
-def test_a_baseline_that_will_do_as_well_is_named_with_its_command(finished):
+def test_a_baseline_that_is_not_shown_to_be_worse_is_named_with_its_command(finished):
     """Behind the winner's lines."""
     confirm(finished, baseline_loss=0.3)
-    told = "The baseline that will do as well, the tutorial's recipe: lrsearch best 'fin ished' --baseline"
-    assert succeed("best", finished).out.splitlines()[-1] == told
+    told = "A baseline that is not shown to be worse, the tutorial's recipe: "
+    assert succeed("best", finished).out.splitlines()[-1] == f"{told}lrsearch best 'fin ished' --baseline"
 
 
 def test_a_task_of_your_own_must_be_allowed(tmp_path):

@@ -104,8 +104,22 @@ def test_a_difference_within_the_noise_is_none():
     """And the verdict says so instead of naming a winner."""
     found = verdict(confirmation({"trial 7": CLEAR, "the recipe": NOISY}))
     assert found.sentence.startswith("No difference shown: trial 7 was best on the seeds that select it.")
-    assert found.sentence.endswith("On this evidence the baseline will do as well.")
+    assert found.sentence.endswith("the baseline may do as well, and only more seeds decide.")
     assert not found.standings[1].comparison.is_shown
+
+
+def test_a_difference_that_is_lower_has_its_interval_below_too():
+    """Read as so much lower; where it may be higher, one end of the interval is negative."""
+    reported = [CLEAR[3] - 0.03, CLEAR[4] + 0.01, CLEAR[5] - 0.01]
+    said = verdict(confirmation({"trial 7": CLEAR, "the recipe": [*CLEAR[:3], *reported]})).sentence
+    assert "that of the recipe is 0.01 lower (95%: -0.03968 to 0.05968; corrected p = 0.48)" in said
+
+
+def test_candidates_are_shown_by_the_loss_that_they_report():
+    """Behind the winner, whatever the selecting seeds said; those that lost a run stand last."""
+    losses = {"trial 1": CLEAR, "lost": [*CLEAR[:5], INF], "b": [*WORSE[:3], *(x + 1 for x in WORSE[3:])]}
+    found = verdict(confirmation(losses | {"a": [x + 0.1 for x in WORSE]}))
+    assert [each.candidate.name for each in found.by_loss] == ["trial 1", "a", "b", "lost"]
 
 
 def test_a_baseline_that_is_better_is_recommended():

@@ -48,7 +48,11 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
         curves = _curves(mine, level_bounds(place, low, high), SCALE[place])
         marks.append(replace(curves, opacity=opacity(curves.opacity, len(shown))))
     marks += _ends(shown, "stopped", Points("stopped here", (), (), GREY, "hollow", 5.0, 0.8))
-    marks += _ends(shown, "diverged", Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8))
+    # A loss that explodes says nothing of the others: its curve leaves the figure, with a cross at the top.
+    calm = [trial for trial in shown if trial.outcome != "diverged"] or shown
+    y = loss_axis([loss for trial in calm for loss in trial.losses if math.isfinite(loss)], room_above=0.05)
+    crosses = Points("diverged", (), (), OUTCOMES["diverged"], "cross", 6.0, 0.8)
+    marks += _ends(shown, "diverged", crosses, top_of(y))
     if study.best in shown:
         marks.append(
             replace(
@@ -60,8 +64,7 @@ def curves(study: ShownStudy) -> list[Figure | Absent]:
         )
     legend = "learning rate" if part is None else f"learning rate of {part}"
     x = Axis("epoch", span=(0.5, study.epochs + 0.5))
-    losses = [loss for trial in shown for loss in trial.losses if math.isfinite(loss)]
-    return [Figure("curves", title, x, loss_axis(losses), tuple(marks), note, legend, height=460)]
+    return [Figure("curves", title, x, y, tuple(marks), note, legend, height=460)]
 
 
 def loss_axis(losses: Sequence[float], *, label: str = LOSS, room_above: float = 0.0) -> Axis:
@@ -197,13 +200,14 @@ def _shown_epochs(epochs: int, most: int) -> list[int]:
     return shown if not shown or shown[-1] == epochs else [*shown, epochs]
 
 
-def _ends(trials: Sequence[ShownTrial], outcome: str, style: Points) -> list[Mark]:
-    """Return points in a style where the trials that ended in a way have their last finite loss."""
+def _ends(trials: Sequence[ShownTrial], outcome: str, style: Points, highest: float = math.inf) -> list[Mark]:
+    """Return points in a style where the trials that ended in a way have their last finite loss, or below."""
     ends = []
     for trial in trials:
         finite = [(epoch, loss) for epoch, loss in enumerate(trial.losses, 1) if math.isfinite(loss)]
         if trial.outcome == outcome and finite:
-            ends.append((trial, *finite[-1]))
+            epoch, loss = finite[-1]
+            ends.append((trial, epoch, min(loss, highest)))
     if not ends:
         return []
     own, epochs, losses = zip(*ends, strict=True)

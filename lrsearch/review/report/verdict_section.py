@@ -65,7 +65,10 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
     found = verdict(confirmation)
     winner = found.winner
     reporting = len(confirmation.seeds) - confirmation.selecting
-    head = _hero(study, winner, reporting) if winner else ""
+    baseline = nearest_baseline(found)
+    alike = baseline is not None and is_as_good(baseline)
+    title = "Best on the selecting seeds" if alike else "Winner"
+    head = _hero(study, winner, reporting, title) if winner else ""
     notes = "".join(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in confirmation.notes)
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
@@ -83,11 +86,12 @@ def _doubts(doubts: Sequence[str]) -> str:
 
 
 def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
-    return _code(study, {None: _point(study, winner)}) if winner else ""
+    title = f"{_capital(winner.candidate.name)}, in PyTorch" if winner else ""
+    return _code(study, {None: _point(study, winner)}, title) if winner else ""
 
 
 def _others_code(study: ShownStudy, found: Verdict) -> str:
-    """Return the lines of PyTorch of a baseline that will do as well, and of rivals shown to be better."""
+    """Return the lines of PyTorch of a baseline not shown to be worse, and of rivals shown to be better."""
     baseline = nearest_baseline(found)
     others = [baseline] if baseline is not None and is_as_good(baseline) else []
     codes = {
@@ -95,7 +99,7 @@ def _others_code(study: ShownStudy, found: Verdict) -> str:
         for each in (*others, *better_rivals(found))
     }
     return "".join(
-        f"<h3>{escape(name)}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"
+        f"<h3>{escape(_capital(name))}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"
         for name, code in codes.items()
         if code
     )
@@ -124,8 +128,8 @@ def _why_none(study: ShownStudy, commands: Commands) -> str:
     return f"{why[:1].upper()}{why[1:]}"
 
 
-def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
-    figures = [("validation loss", winner.valid_loss), *_test_figures(winner)] if winner.valid_loss else []
+def _hero(study: ShownStudy, winner: Standing, seeds: int, title: str) -> str:
+    figures = [("validation loss", winner.valid_loss), *_other_figures(winner)] if winner.valid_loss else []
     tiles = "".join(
         _tile(name, number(found.mean), f"{number(found.low)} to {number(found.high)}")
         for name, found in figures
@@ -133,7 +137,7 @@ def _hero(study: ShownStudy, winner: Standing, seeds: int) -> str:
     note = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}, with its 95% interval" if figures else ""
     words = candidate_words(winner.candidate, study.spec)
     return (
-        f'<div class="hero"><p class="who">Winner: {escape(winner.candidate.name)}</p>'
+        f'<div class="hero"><p class="who">{title}: {escape(winner.candidate.name)}</p>'
         f'<p class="what">{escape(words)}</p><div class="tiles">{tiles}</div>{paragraph(note, "note")}</div>'
     )
 
@@ -143,8 +147,12 @@ def _point(study: ShownStudy, standing: Standing) -> Hyperparameters:
     return Hyperparameters.from_point(standing.candidate.point, frozen)
 
 
-def _test_figures(standing: Standing) -> list[tuple[str, Estimate]]:
-    return [(f"test {name.replace('_', ' ')}", estimate) for name, estimate in standing.test.items()]
+def _other_figures(standing: Standing) -> list[tuple[str, Estimate]]:
+    return [(name.replace("_", " "), estimate) for name, estimate in standing.figures.items()]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _metrics(study: ShownStudy, trial: ShownTrial) -> list[tuple[str, str]]:
@@ -167,17 +175,17 @@ def _optimism(found: Verdict) -> str:
 
 
 def _standings(study: ShownStudy, found: Verdict) -> str:
-    tests = list(dict.fromkeys(name for each in found.standings for name in each.test))
+    tests = list(dict.fromkeys(name for each in found.standings for name in each.figures))
     losses = [each.valid_loss.mean for each in found.standings if each.valid_loss]
     decimals = _decimals(min(losses, default=1.0))
     heads = [
         "validation loss",
-        *(f"test {name.replace('_', ' ')}" for name in tests),
+        *(name.replace("_", " ") for name in tests),
         "above the winner",
         "p",
     ]
     cells = "".join(f'<th class="number">{escape(head)}</th>' for head in heads)
-    rows = "".join(_row(study, each, tests, decimals) for each in found.standings)
+    rows = "".join(_row(study, each, tests, decimals) for each in found.by_loss)
     return (
         f'<div class="scroll"><table class="standings"><thead><tr><th>candidate</th>{cells}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
@@ -193,7 +201,7 @@ def _row(study: ShownStudy, standing: Standing, tests: Sequence[str], decimals: 
     if standing.valid_loss:
         loss = _estimate(standing.valid_loss, decimals)
         words = f"{words}; {lost}" if lost else words
-    figures = "".join(_estimate(standing.test.get(name), 4) for name in tests)
+    figures = "".join(_estimate(standing.figures.get(name), 4) for name in tests)
     return (
         f'<tr><td class="candidate"><b>{escape(standing.candidate.name)}</b><small>{escape(words)}</small>'
         f"</td>{loss}{figures}"
@@ -226,7 +234,7 @@ def _how(confirmation: Confirmation) -> str:
     )
 
 
-def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> str:
+def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters], title: str = "In PyTorch") -> str:
     code = code_of(study, points)
     if not code:
         reason = (
@@ -234,12 +242,12 @@ def _code(study: ShownStudy, points: Mapping[str | None, Hyperparameters]) -> st
             if study.facts.steps_per_epoch is None
             else "These hyperparameters cannot be written as lines of PyTorch here."
         )
-        return f"<h3>In PyTorch</h3>{paragraph(reason, 'note')}"
+        return f"<h3>{escape(title)}</h3>{paragraph(reason, 'note')}"
     batches = (
         "" if study.spec.batch_size is None else f" in batches of {study.spec.batch_size}, drop_last=True"
     )
     note = f"For {study.epochs} epochs of {study.facts.steps_per_epoch} updates{batches}; model is yours."
-    return f"<h3>In PyTorch</h3>{code_block(code, 'the lines of PyTorch')}{paragraph(note, 'note')}"
+    return f"<h3>{escape(title)}</h3>{code_block(code, 'the lines of PyTorch')}{paragraph(note, 'note')}"
 
 
 def _cost(study: ShownStudy) -> str:
@@ -248,6 +256,9 @@ def _cost(study: ShownStudy) -> str:
         f"{counts[name]} {name}" for name in ("complete", "stopped", "diverged", "failed") if counts[name]
     )
     saved = f"{study.epochs_saved / budget:.0%} of {budget:,}" if budget else ""
+    lost = budget - study.epochs_trained - study.epochs_saved
+    if lost > 0 and counts["diverged"] + counts["failed"]:
+        saved += f"; {lost:,} more were left when trials diverged or failed"
     tiles = [
         _tile("trials ended", f"{len(study.ended)} of {study.spec.trials}", ended),
         _tile("epochs trained", f"{study.epochs_trained:,}"),

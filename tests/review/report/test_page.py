@@ -85,11 +85,11 @@ def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
     assert "SGDScheduleFree, lr 2.5, constant" in worse
     assert "schedulefree.SGDScheduleFree" not in worse
     assert "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.5)" in better
-    assert "schedule-free SGD, in PyTorch" in better
+    assert "Schedule-free SGD, in PyTorch" in better
     assert "confirm it --top 2 --seeds 6 --rivals" in better
 
 
-def test_a_baseline_that_will_do_as_well_is_shown_with_its_lines_of_pytorch():
+def test_a_baseline_that_is_not_shown_to_be_worse_is_shown_with_its_lines_of_pytorch():
     """Behind those of the winner, as it may be the simpler choice; one that is worse has none."""
     confirmation = CONFIRMED.confirmation
     trial = next(each for each in confirmation.candidates if each.trial is not None)
@@ -110,8 +110,8 @@ def test_a_baseline_that_will_do_as_well_is_shown_with_its_lines_of_pytorch():
     seeds = len(confirmation.seeds)
     alike = page(*(0.01 * (-1) ** place for place in range(seeds)))
     worse = page(*(0.5 + 0.001 * place for place in range(seeds)))
-    assert f"{baseline.name}, in PyTorch" in alike
-    assert f"{baseline.name}, in PyTorch" not in worse
+    assert f"{baseline.name[:1].upper()}{baseline.name[1:]}, in PyTorch" in alike
+    assert f"{baseline.name[:1].upper()}{baseline.name[1:]}, in PyTorch" not in worse
 
 
 def test_without_a_confirmation_it_says_so():
