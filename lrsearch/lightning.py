@@ -91,6 +91,7 @@ class TrialCallback(Callback):
             return
         self._validated = False
         figures = {name: _logged(trainer, name) for name in self._metrics}
+        self.on_validation_start(trainer, pl_module)  # batches may have come after the last validation
         self._trial.report(trainer.current_epoch + 1, _logged(trainer, self._monitor), **figures)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -184,8 +185,9 @@ def optimize(
         seed_everything(seed, verbose=False)
         made = module()
         trained.add(made)
+        plain = _plain(made)
         # An attribute of this module alone, which Lightning finds before the method of its class.
-        vars(made)["configure_optimizers"] = lambda: configure_optimizers(made, trial)
+        vars(plain)["configure_optimizers"] = lambda: configure_optimizers(plain, trial)
         fit = _trainer(arguments, trial.epochs, TrialCallback(trial, monitor, metrics))
         try:
             with threads_for(made, fit.strategy.root_device), _interrupts_raised():
@@ -204,6 +206,11 @@ def _trainer(arguments: Mapping[str, Any], epochs: int, *callbacks: Callback) ->
     given = arguments.get("callbacks") or ()
     copies = deepcopy([given] if isinstance(given, Callback) else list(given))
     return Trainer(**{**arguments, "callbacks": [*copies, *callbacks], "max_epochs": epochs})
+
+
+def _plain(module: Any) -> Any:
+    """Return a module inside of what ``torch.compile`` returns: Lightning asks it for its optimizers."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _check_makers(module: object, datamodule: object) -> None:

@@ -183,8 +183,9 @@ def test_epochs_without_validation_are_not_reported():
     assert [each.epoch for each in curve()] == [2, 4]
 
 
-def test_a_schedule_free_optimizer_is_judged_by_its_average():
-    """Its mode changes for each validation, and at the end the average is in the module."""
+@pytest.mark.parametrize(("interval", "before", "after"), [(1.0, BATCHES, 0), (0.7, 4, BATCHES - 4)])
+def test_a_schedule_free_optimizer_is_judged_by_its_average(interval, before, after):
+    """Its mode changes for each validation, also one that batches follow; at the end the average is there."""
     modes = []
 
     class Noting(Net):
@@ -197,8 +198,9 @@ def test_a_schedule_free_optimizer_is_judged_by_its_average():
             super().validation_step(batch, number)
 
     with lrsearch.trial(schedule_free_study()) as trial:
-        net = fitted(trial, Noting(), num_sanity_val_steps=0)
-    assert modes == ([True] * BATCHES + [False] * 2) * EPOCHS
+        net = fitted(trial, Noting(), num_sanity_val_steps=0, val_check_interval=interval)
+    assert modes == ([True] * before + [False] * 2 + [True] * after) * EPOCHS
+    assert [each.epoch for each in curve()] == [1, 2, 3]
     assert not net.trainer.optimizers[0].param_groups[0]["train_mode"]
 
 
@@ -346,6 +348,32 @@ def test_all_trials_of_a_search_begin_with_the_same_weights():
 
     optimize(Noted, Data(), trials=3, epochs=1, trainer={"accelerator": "cpu"})
     assert all(torch.equal(each, weights[0]) for each in weights)
+
+
+def test_a_compiled_module_trains_with_the_trials_optimizer():
+    """Lightning asks the module inside for its optimizer, and that is not the one it was given."""
+
+    class Own(Net):
+        def configure_optimizers(self):
+            raise AssertionError("not asked")
+
+    def compiled():
+        return torch.compile(Own(), backend="eager")
+
+    result = optimize(compiled, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"})
+    assert result.steps_per_epoch == BATCHES
+    assert len({each.value for each in result.records}) == 2
+
+
+def test_layers_that_the_first_batch_sizes_are_trained():
+    """Until then nobody can tell how many weights the module has."""
+
+    class Lazy(Net):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.LazyLinear(1)
+
+    assert len(optimize(Lazy, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"}).trials) == 2
 
 
 def test_a_trial_knows_nothing_of_what_another_taught_its_callbacks():
