@@ -18,6 +18,7 @@ from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
 from lrsearch.training.averaging import put_judged_weights, put_training_weights
 from lrsearch.training.devices import threads_for
+from lrsearch.training.scheduler import ScheduleLR
 
 try:
     import_torchvision()  # which Lightning imports too, and without this care for its compiled operators
@@ -92,7 +93,14 @@ class TrialCallback(Callback):
         self._validated = False
         figures = {name: _logged(trainer, name) for name in self._metrics}
         self.on_validation_start(trainer, pl_module)  # batches may have come after the last validation
+        self._complete_epoch(trainer)
         self._trial.report(trainer.current_epoch + 1, _logged(trainer, self._monitor), **figures)
+
+    def _complete_epoch(self, trainer: Trainer) -> None:
+        """Bring the schedule to the end of an epoch that was broken off: only then is its loss expected."""
+        for scheduler in _schedulers(trainer):
+            while scheduler.last_epoch < (trainer.current_epoch + 1) * scheduler.schedule.steps_per_epoch:
+                scheduler.step()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the weights that are judged in the module."""
@@ -253,6 +261,12 @@ def _check_trainer(trainer: Trainer, trial: Trial) -> None:
             "trials are compared by their validation loss, but this trainer validates nothing: give it "
             "validation batches, and the module a validation_step"
         )
+
+
+def _schedulers(trainer: Trainer) -> list[ScheduleLR]:
+    """Return the trial's schedulers among a trainer's: a callback may have put others in."""
+    schedulers = (config.scheduler for config in trainer.lr_scheduler_configs)
+    return [each for each in schedulers if isinstance(each, ScheduleLR)]
 
 
 def _logged(trainer: Trainer, name: str) -> float:

@@ -89,11 +89,8 @@ class TrialCallback(TrainerCallback):
     ) -> None:
         """Put the weights that are judged into the model: what follows evaluates and saves."""
         put_judged_weights(_plain(kwargs["optimizer"]))
-        scheduler = kwargs["lr_scheduler"]
-        # Where half precision makes an update overflow, the Trainer counts it and leaves the scheduler out.
-        while isinstance(scheduler, ScheduleLR) and scheduler.last_epoch < state.global_step:
-            scheduler.step()
         self._ended_epoch, self._found = ceil(state.epoch or 0), {}  # one that was broken off counts too
+        _complete_epoch(kwargs["lr_scheduler"], self._ended_epoch)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -271,6 +268,19 @@ def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
             "the schedule needs to know how many updates an epoch has, but the arguments have "
             "auto_find_batch_size=True, which changes it on the way: leave it out"
         )
+
+
+def _complete_epoch(scheduler: object, epoch: int) -> None:
+    """Bring the schedule to the end of an epoch: only then is its loss expected.
+
+    It lags where an epoch was broken off. And where half precision makes an update overflow, the Trainer
+    counts it and leaves the scheduler out.
+    """
+    while (
+        isinstance(scheduler, ScheduleLR)
+        and scheduler.last_epoch < epoch * scheduler.schedule.steps_per_epoch
+    ):
+        scheduler.step()
 
 
 def _plain(optimizer: Any) -> "Optimizer":

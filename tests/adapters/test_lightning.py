@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -243,6 +243,24 @@ def test_a_module_that_optimizes_by_itself_is_refused():
         lrsearch.trial(study_file()) as trial,
     ):
         fitted(trial, Manual())
+
+
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
+    """As complete, with what is validated at the end; also where the schedule waits for losses."""
+
+    class Impatient(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step == BATCHES + 2
+
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write(f'\n[space]\nkinds = ["{kind}"]\n')
+    with lrsearch.trial(path) as trial:
+        net = fitted(trial, None, None, Impatient())
+    assert len(net.lrs) == BATCHES + 2
+    assert [each.valid_loss for each in curve()] == pytest.approx(net.seen)
+    assert [each.epoch for each in curve()] == [1, 2]
 
 
 def test_a_schedule_that_waits_for_losses_needs_a_validation_after_every_epoch():

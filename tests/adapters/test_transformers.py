@@ -175,14 +175,15 @@ def test_evaluations_before_and_after_the_training_are_not_reported():
     assert [each.epoch for each in curve] == [1, 2]
 
 
-def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch():
-    """As complete, with what its trainer evaluates at the end."""
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
+    """As complete, with what its trainer evaluates at the end; also where the schedule waits for losses."""
 
     class Impatient(TrainerCallback):
         def on_step_end(self, _args, state, control, **_kwargs):
             control.should_training_stop = state.global_step == 7
 
-    with lrsearch.trial(study_file()) as trial:
+    with lrsearch.trial(study_file(f'kinds = ["{kind}"]')) as trial:
         made = trainer([Impatient()])
         attach(made, trial)
         made.train()
