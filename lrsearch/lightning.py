@@ -4,6 +4,7 @@ It needs the extra ``lightning``: ``pip install 'lrsearch[lightning]'``.
 """
 
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -56,6 +57,8 @@ class TrialCallback(Callback):
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
         self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
         self._validated = False
+        self._lead: int | None = None  # of the scheduler before the updates
+        self._in_batch = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a trainer whose length is not the trial's, or that does not validate.
@@ -65,12 +68,41 @@ class TrialCallback(Callback):
         """
         _check_trainer(trainer, self._trial)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch that every update has the rate of the trial's schedule, where Lightning steps it."""
+        self._lead, self._in_batch = _lead(trainer), False
+        if not pl_module.automatic_optimization:
+            return
+        watched = weakref.proxy(trainer)  # a trial keeps its optimizer, and would keep trainer and module
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(lambda *_: _check_rates(watched))
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Put the weights that train into the module, where a validation has put others in."""
+        self._in_batch = True
         for optimizer in trainer.optimizers:
             put_training_weights(optimizer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """See that the trial's scheduler was stepped after every update, and by nobody else.
+
+        Raises:
+            InputError: if it was not.
+        """
+        self._in_batch = False
+        lead, expected = _lead(trainer), self._lead
+        if lead is None or expected is None or not pl_module.automatic_optimization:
+            return
+        if lead != expected:
+            raise InputError(
+                f"Lightning steps the trial's scheduler once after every update, but after update "
+                f"{trainer.global_step} it is off by {lead - expected:+d}: leave out what steps it in the "
+                "module, or stops Lightning, such as lr_scheduler_step or self.lr_schedulers().step()"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the weights that are judged into the module: what follows validates, reports and saves."""
@@ -88,6 +120,8 @@ class TrialCallback(Callback):
             TrialPruned: if the trial stops here.
             InputError: if the module has logged no loss of that name.
         """
+        if self._in_batch:  # a hook of the module has cut the epoch short, and Lightning stepped all the same
+            self._lead, self._in_batch = _lead(trainer), False
         if not self._validated:
             return
         self._validated = False
@@ -101,6 +135,7 @@ class TrialCallback(Callback):
         for scheduler in _schedulers(trainer):
             while scheduler.last_epoch < (trainer.current_epoch + 1) * scheduler.schedule.steps_per_epoch:
                 scheduler.step()
+                self._lead = None if self._lead is None else self._lead + 1
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the weights that are judged in the module."""
@@ -267,6 +302,28 @@ def _schedulers(trainer: Trainer) -> list[ScheduleLR]:
     """Return the trial's schedulers among a trainer's: a callback may have put others in."""
     schedulers = (config.scheduler for config in trainer.lr_scheduler_configs)
     return [each for each in schedulers if isinstance(each, ScheduleLR)]
+
+
+def _lead(trainer: Trainer) -> int | None:
+    """Return how many steps the trial's scheduler is before the trainer's updates; None without one."""
+    return next((each.last_epoch - trainer.global_step for each in _schedulers(trainer)), None)
+
+
+def _check_rates(trainer: Trainer) -> None:
+    """Refuse an update with other learning rates than the trial's schedule gave it."""
+    for scheduler in _schedulers(trainer):
+        due = scheduler.get_last_lr()
+        found = [group["lr"] for group in scheduler.optimizer.param_groups]
+        if found != due:
+            raise InputError(
+                f"each update has the learning rate of the trial's schedule, {_rates(due)}, but update "
+                f"{trainer.global_step + 1} had {_rates(found)}: leave out what sets it in the module's "
+                "optimizer_step, another of its hooks or a callback, such as a warm-up of your own"
+            )
+
+
+def _rates(rates: Sequence[Any]) -> str:
+    return ", ".join(f"{float(each):g}" for each in dict.fromkeys(rates))
 
 
 def _logged(trainer: Trainer, name: str) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -261,6 +261,123 @@ def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
     assert len(net.lrs) == BATCHES + 2
     assert [each.valid_loss for each in curve()] == pytest.approx(net.seen)
     assert [each.epoch for each in curve()] == [1, 2]
+
+
+def set_rate(optimizer):
+    """Set the learning rate, as a module with a warm-up of its own does."""
+    optimizer.param_groups[0]["lr"] = 0.05
+
+
+class WarmInStep(Net):
+    """Sets the rate where it steps the optimizer."""
+
+    def optimizer_step(self, _epoch, _number, optimizer, closure):
+        """Warm up."""
+        set_rate(optimizer)
+        optimizer.step(closure=closure)
+
+
+class WarmBeforeStep(Net):
+    """Sets the rate in a hook."""
+
+    def on_before_optimizer_step(self, optimizer):
+        """Warm up."""
+        set_rate(optimizer)
+
+
+class StepsByEpoch(Net):
+    """Steps its scheduler as those of timm are stepped."""
+
+    def lr_scheduler_step(self, scheduler, _metric):
+        """Step to the epoch."""
+        scheduler.step(epoch=self.current_epoch)
+
+
+class StepsAfterEpoch(Net):
+    """Steps a scheduler of its own after each epoch, and finds the trial's there."""
+
+    def on_train_epoch_end(self):
+        """Step it once more."""
+        self.lr_schedulers().step()
+
+
+class StepsAfterValidation(Net):
+    """The same after each validation."""
+
+    def on_validation_epoch_end(self):
+        """Step it once more."""
+        self.lr_schedulers().step()
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (WarmInStep, r"update 1 had 0\.05: leave out .* optimizer_step"),
+        (WarmBeforeStep, r"update 1 had 0\.05: leave out .* another of its hooks"),
+        (StepsByEpoch, r"after update 1 it is off by -1: .* lr_scheduler_step"),
+        (StepsAfterEpoch, rf"after update {BATCHES + 1} it is off by \+1: .* self\.lr_schedulers"),
+        (StepsAfterValidation, rf"after update {BATCHES + 1} it is off by \+1: "),
+    ],
+)
+def test_a_module_that_sets_its_own_rates_is_refused(module, message):
+    """Else all trials would train alike, or none by its schedule."""
+    arguments = {"accelerator": "cpu", "num_sanity_val_steps": 0}
+    with pytest.raises(InputError, match=message):
+        optimize(module, Data(), trials=2, epochs=2, kinds=["LinearLR"], name="own", trainer=arguments)
+    assert [each.state for each in records("own")] == ["FAIL"]
+
+
+def test_a_callback_that_sets_the_rate_is_refused():
+    """As a module that does."""
+
+    class Warm(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            set_rate(trainer.optimizers[0])
+
+    arguments = {"accelerator": "cpu", "callbacks": Warm()}
+    with pytest.raises(InputError, match=r"update 1 had 0\.05: .* or a callback"):
+        optimize(Net, Data(), trials=1, epochs=1, kinds=["LinearLR"], trainer=arguments)
+
+
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_whoever_keeps_to_the_schedule_is_not_refused(kind):
+    """With batches that make an update together, validations inside an epoch, and groups with rates."""
+
+    class Stepping(Net):
+        def optimizer_step(self, _epoch, _number, optimizer, closure):
+            optimizer.step(closure=closure)
+            set_rate(optimizer)  # which the scheduler sets anew before the next update
+
+    arguments = {"accelerator": "cpu", "accumulate_grad_batches": 4, "val_check_interval": 0.5}
+    groups = {"*bias": {"lr_scale": 0.1}}
+    result = optimize(
+        Stepping, Data(), trials=2, epochs=3, kinds=[kind], groups=groups, pruner="none", trainer=arguments
+    )
+    assert [each.epochs for each in result.records] == [3, 3]
+
+
+def test_an_epoch_that_a_hook_cuts_short_is_no_meddling_with_the_schedule():
+    """Though Lightning steps the scheduler there without an update."""
+
+    class Short(Net):
+        def on_train_batch_start(self, _batch, number):
+            return -1 if self.current_epoch == 0 and number == 2 else None
+
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write('\n[space]\nkinds = ["LinearLR"]\n')
+    with lrsearch.trial(path) as trial:
+        fitted(trial, Short())
+    assert [each.epoch for each in curve()] == [2, 3]
+
+
+def test_stochastic_weight_averaging_may_take_the_schedulers_place():
+    """It is asked for, and puts in a scheduler of its own for the last epochs."""
+    averaging = StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
+    arguments = {"accelerator": "cpu", "callbacks": averaging}
+    result = optimize(Net, Data(), trials=1, epochs=3, kinds=["LinearLR"], pruner="none", trainer=arguments)
+    assert [each.epochs for each in result.records] == [3]
 
 
 def test_a_schedule_that_waits_for_losses_needs_a_validation_after_every_epoch():
