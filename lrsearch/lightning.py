@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import Any, Unpack
 
 from lrsearch.api.result import Result
+from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
 from lrsearch.api.trials import StudyArguments, check_alone, train_trials
@@ -52,10 +53,13 @@ class TrialCallback(Callback):
         trial: of :func:`lrsearch.trial`.
         monitor: name under which the module logs its validation loss.
         metrics: names of further logged figures that are kept beside the loss.
+
+    Raises:
+        InputError: if the metrics are one text, or a name is one of what every report has.
     """
 
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
-        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._trial, self._monitor, self._metrics = trial, monitor, checked_metrics(metrics)
         self._validated = False
         self._lead: int | None = None  # of the scheduler before the updates
         self._in_batch = False
@@ -67,6 +71,15 @@ class TrialCallback(Callback):
             InputError: if it is so.
         """
         _check_trainer(trainer, self._trial)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the module logs its loss under that name, before an epoch is trained for nothing.
+
+        Raises:
+            InputError: if it has logged other figures alone.
+        """
+        if trainer.callback_metrics:  # some modules log nothing here
+            _logged(trainer, self._monitor, "; for what it logs later alone, Trainer(num_sanity_val_steps=0)")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch that every update has the rate of the trial's schedule, where Lightning steps it."""
@@ -216,17 +229,20 @@ def optimize(
         the best trial, ready to be built, and the study.
 
     Raises:
-        InputError: if an argument cannot be used.
+        InputError: if an argument cannot be used, or what the module logs.
         StudyStoppedError: if no trial completed.
     """
-    caller, arguments = "lrsearch.lightning.optimize", {**_USUAL, **(trainer or {})}
+    caller = "lrsearch.lightning.optimize"
+    check_study_arguments(optimize, study)
+    metrics = checked_metrics(metrics)
     _check_makers(module, datamodule)
-    _check_length(arguments, epochs)
+    arguments = {**_USUAL, **_checked_arguments(trainer, epochs)}
     trained = TrainedWeights("module", "lambda: Net(width=64)")
 
     def train(trial: Trial) -> None:
         seed_everything(seed, verbose=False)
         made = module()
+        _check_made(made)
         trained.add(made)
         plain = _plain(made)
         # An attribute of this module alone, which Lightning finds before the method of its class.
@@ -257,7 +273,9 @@ def _plain(module: Any) -> Any:
 
 
 def _check_makers(module: object, datamodule: object) -> None:
-    if isinstance(module, LightningModule) or not callable(module):
+    for argument, each in (("module", module), ("datamodule", datamodule)):
+        _refuse_other_package(argument, each)
+    if not callable(module) or isinstance(_plain(module), LightningModule) or _is_other_class(module):
         raise InputError(
             "module makes a new LightningModule for each trial, such as its class Net or lambda: "
             f"Net(width=64), but got {module!r:.80}"
@@ -269,7 +287,38 @@ def _check_makers(module: object, datamodule: object) -> None:
         )
 
 
-def _check_length(arguments: Mapping[str, Any], epochs: int) -> None:
+def _check_made(made: object) -> None:
+    _refuse_other_package("module", made)
+    if not isinstance(_plain(made), LightningModule):
+        raise InputError(
+            "module makes a new LightningModule for each trial, such as its class Net or lambda: "
+            f"Net(width=64), but made {made!r:.80}"
+        )
+
+
+def _is_other_class(module: object) -> bool:
+    return isinstance(module, type) and not issubclass(module, LightningModule)
+
+
+def _refuse_other_package(argument: str, given: object) -> None:
+    """Refuse what belongs to the package pytorch_lightning: to the package lightning it is a stranger."""
+    given_class = given if isinstance(given, type) else type(_plain(given))
+    if any(each.__module__.partition(".")[0] == "pytorch_lightning" for each in given_class.__mro__):
+        raise InputError(
+            f"the search uses the package lightning, but {argument} is of the package pytorch_lightning: "
+            f"import lightning.pytorch as pl; got {given!r:.80}"
+        )
+
+
+def _checked_arguments(arguments: Mapping[str, Any] | None, epochs: int) -> Mapping[str, Any]:
+    """Return the arguments of ``Trainer`` that a search is given."""
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, Mapping):
+        raise InputError(
+            "trainer is a table of Trainer's arguments, as each trial has a trainer of its own, such as "
+            f"trainer={{'accelerator': 'cpu'}}, but got {arguments!r:.80}"
+        )
     if taken := sorted({"max_epochs", "max_steps", "fast_dev_run"} & arguments.keys()):
         raise InputError(f"a trial's length is epochs={epochs}: leave {', '.join(taken)} out of trainer")
     every = arguments.get("check_val_every_n_epoch", 1)
@@ -278,6 +327,7 @@ def _check_length(arguments: Mapping[str, Any], epochs: int) -> None:
             "trials are compared after every epoch, and some schedules wait for its loss, but trainer has "
             f"check_val_every_n_epoch={every}: leave it out; limit_val_batches makes validation shorter"
         )
+    return arguments
 
 
 def _check_trainer(trainer: Trainer, trial: Trial) -> None:
@@ -326,13 +376,13 @@ def _rates(rates: Sequence[Any]) -> str:
     return ", ".join(f"{float(each):g}" for each in dict.fromkeys(rates))
 
 
-def _logged(trainer: Trainer, name: str) -> float:
+def _logged(trainer: Trainer, name: str, further_help: str = "") -> float:
     logged = trainer.callback_metrics
     if name not in logged:
         known = ", ".join(map(repr, sorted(logged))) or "nothing"
         raise InputError(
             f"the module has not logged {name!r}, but {known}: in validation_step, "
-            f"self.log({name!r}, ...); monitor and metrics name others"
+            f"self.log({name!r}, ...); monitor and metrics name others{further_help}"
         )
     return float(logged[name])
 

@@ -3,11 +3,13 @@
 It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Unpack
 
+from lrsearch.api.arguments import as_table
 from lrsearch.api.result import Result
+from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
 from lrsearch.api.trials import StudyArguments, train_trials
@@ -56,10 +58,13 @@ class TrialCallback(TrainerCallback):
         trial: of :func:`lrsearch.trial`.
         monitor: name of the evaluation loss among the metrics.
         metrics: names of further metrics that are kept beside the loss.
+
+    Raises:
+        InputError: if the metrics are one text, or a name is one of what every report has.
     """
 
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
-        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._trial, self._monitor, self._metrics = trial, monitor, checked_metrics(metrics)
         self._ended_epoch: int | None = None  # the epoch whose evaluation is to be reported
         self._found: dict[str, float] = {}  # several data sets are evaluated one after the other
 
@@ -71,7 +76,8 @@ class TrialCallback(TrainerCallback):
         Raises:
             InputError: if it is so.
         """
-        _check_arguments(args, self._trial)
+        _check_arguments(args)
+        _check_epochs(args, self._trial)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -143,18 +149,17 @@ def attach(
         the pair that the trainer now has, which ``Trainer(optimizers=...)`` would have taken.
 
     Raises:
-        InputError: if the trainer's arguments do not fit the trial.
+        InputError: if the trainer's arguments do not fit the trial, the metrics cannot be reported, or the
+            optimizer is one that a ``Trainer`` cannot step.
     """
-    _check_arguments(trainer.args, trial)
-    if trainer.model_init is not None:
-        raise InputError(
-            "where a Trainer makes its model itself, it drops the optimizer that it is given: "
-            "Trainer(model=..., args=...) instead of model_init"
-        )
+    callback = TrialCallback(trial, monitor, metrics)
+    _check_trainer(trainer)
+    _check_epochs(trainer.args, trial)
     optimizer, scheduler = trial.build(_model(trainer), steps_per_epoch=updates_per_epoch(trainer))
+    _check_optimizer(type(optimizer).__name__)
     trainer.optimizer = optimizer
-    trainer.lr_scheduler = scheduler
-    trainer.add_callback(TrialCallback(trial, monitor, metrics))
+    trainer.lr_scheduler = scheduler  # type: ignore[assignment]  # any scheduler will do
+    trainer.add_callback(callback)
     return optimizer, scheduler
 
 
@@ -189,6 +194,7 @@ def optimize(
         InputError: if an argument, or an argument of the trainer, cannot be used.
         StudyStoppedError: if no trial completed.
     """
+    _check_search(metrics, study)
     trained = TrainedWeights("trainer", "def trainer(): return Trainer(model=BertForMaskedLM(config), ...)")
 
     def train(trial: Trial) -> None:
@@ -198,10 +204,12 @@ def optimize(
         with threads_for(_model(made), made.args.device):
             made.train()
 
-    epochs = _made(trainer, seed).args.num_train_epochs
+    first = _made(trainer, seed)
+    _check_trainer(first)
+    study.setdefault("optimizer", "AdamW")
+    epochs = first.args.num_train_epochs
     if epochs != int(epochs):
         raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
-    study.setdefault("optimizer", "AdamW")
     caller = "lrsearch.transformers.optimize"
     with foreign_warnings_hidden():
         return train_trials(train, caller, trials=trials, epochs=int(epochs), seed=seed, **study)
@@ -244,13 +252,49 @@ def _model(trainer: Trainer) -> "nn.Module":
     return model
 
 
-def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
-    name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
-    if name == "max_steps" or args.num_train_epochs != trial.epochs:
+def _check_search(metrics: Sequence[str], study: Mapping[str, Any]) -> None:
+    if "epochs" in study:
+        raise InputError(
+            "num_train_epochs of the trainer's arguments says how many epochs a trial has: leave "
+            f"epochs={study['epochs']!r:.80} out"
+        )
+    check_study_arguments(optimize, study)
+    checked_metrics(metrics)
+    if "optimizer" in study:
+        _check_optimizer(as_table(study["optimizer"]).get("name"))
+
+
+def _check_optimizer(name: object) -> None:
+    if name == "LBFGS":
+        raise InputError(
+            f"{name} computes a batch's loss several times in an update, which a Trainer does not let it: "
+            "take another optimizer, such as AdamW"
+        )
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    _check_arguments(trainer.args)
+    if trainer.model_init is not None:
+        raise InputError(
+            "where a Trainer makes its model itself, it drops the optimizer that it is given: "
+            "Trainer(model=..., args=...) instead of model_init"
+        )
+
+
+def _check_epochs(args: TrainingArguments, trial: Trial) -> None:
+    if args.num_train_epochs != trial.epochs:
         raise InputError(
             f"a trial of study {trial.study!r} has {trial.epochs} epochs, and a schedule for these, but "
-            f"the arguments have {name}={getattr(args, name):g}: "
+            f"the arguments have num_train_epochs={args.num_train_epochs:g}: "
             "TrainingArguments(num_train_epochs=trial.epochs)"
+        )
+
+
+def _check_arguments(args: TrainingArguments) -> None:
+    if args.max_steps > 0:
+        raise InputError(
+            f"a trial's length is a number of epochs, but the arguments have max_steps={args.max_steps}: "
+            "TrainingArguments(num_train_epochs=...) instead"
         )
     strategy = IntervalStrategy(args.eval_strategy)
     if strategy is not IntervalStrategy.EPOCH:

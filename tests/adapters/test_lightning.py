@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
@@ -72,6 +73,14 @@ class Data(LightningDataModule):
     def val_dataloader(self):
         """Return batches in order."""
         return self._loader(16, 1)
+
+
+class OtherNet(pytorch_lightning.LightningModule):
+    """A module of Lightning's other package."""
+
+
+class OtherData(pytorch_lightning.LightningDataModule):
+    """Data of Lightning's other package."""
 
 
 def study_file(**keys):
@@ -436,20 +445,44 @@ def test_data_without_a_length_need_a_limit():
         assert len(fitted(trial, None, Stream(), limit_train_batches=5).lrs) == 5 * EPOCHS
 
 
-def fit_with(**options):
+class Untrained(Net):
+    """Fails as soon as it is trained."""
+
+    def training_step(self, _batch, _number):
+        """Fail."""
+        raise AssertionError("trained")
+
+
+def fit_with(module=Net, **options):
     """Train a trial with a callback of these options."""
     with lrsearch.trial(study_file()) as trial:
-        net = Net()
+        net = module()
         net.configure_optimizers = lambda: configure_optimizers(net, trial)
         trainer_for(trial, callbacks=[TrialCallback(trial, **options)]).fit(net, datamodule=Data())
         return net
 
 
 def test_a_loss_that_is_not_logged_is_told_with_those_that_are():
-    """And the trial has failed."""
-    with pytest.raises(InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'"):
-        fit_with(monitor="loss")
+    """By the sanity check, before an epoch is trained for nothing."""
+    with pytest.raises(
+        InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'.*num_sanity_val_steps=0"
+    ):
+        fit_with(monitor="loss", module=Untrained)
     assert records()[0].state == "FAIL"
+
+
+def test_without_a_sanity_check_a_loss_that_is_not_logged_is_told_after_an_epoch():
+    """Some modules log it only then, or log nothing in a sanity check."""
+
+    class Late(Net):
+        def validation_step(self, batch, number):
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, number)
+
+    fit_with(module=Late)
+    assert records()[0].state == "COMPLETE"
+    with pytest.raises(InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'"):
+        fit_with(monitor="loss", module=Late)
 
 
 def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built(capsys):
@@ -498,6 +531,8 @@ def test_a_compiled_module_trains_with_the_trials_optimizer():
     result = optimize(compiled, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"})
     assert result.steps_per_epoch == BATCHES
     assert len({each.value for each in result.records}) == 2
+    with pytest.raises(InputError, match=r"lambda: Net\(width=64\), but got OptimizedModule"):
+        optimize(compiled(), Data(), epochs=1)
 
 
 def test_layers_that_the_first_batch_sizes_are_trained():
@@ -591,7 +626,23 @@ def test_ctrl_c_ends_a_search_and_tells_how_to_go_on(capsys):
         ({"trainer": {"check_val_every_n_epoch": 2}}, r"limit_val_batches makes validation shorter"),
         ({"trainer": {"accelerator": "cpu", "devices": 2}}, r"in one process, but 2 would train together"),
         ({"module": Net()}, r"such as its class Net or lambda: Net\(width=64\), but got Net"),
+        (
+            {"module": torch.compile(Net(), backend="eager")},
+            r"lambda: Net\(width=64\), but got OptimizedModule",
+        ),
+        ({"module": nn.Linear}, r"makes a new LightningModule .* but got <class .*Linear"),
+        (
+            {"module": OtherNet},
+            r"module is of the package pytorch_lightning: import lightning\.pytorch as pl",
+        ),
         ({"datamodule": Data}, r"datamodule is a LightningDataModule, not its class"),
+        ({"datamodule": OtherData()}, r"datamodule is of the package pytorch_lightning"),
+        ({"trainer": Trainer(logger=False)}, r"a table of Trainer's arguments.* but got <lightning"),
+        ({"n_trials": 5}, r"argument of lrsearch\.lightning\.optimize: 'n_trials'. Did you mean 'trials'"),
+        ({"device": "cpu"}, r"'device'\. Known: .*, storage, trainer"),
+        ({"metrics": "mae"}, r"metrics are names, such as metrics=\('mae',\), but got 'mae'"),
+        ({"metrics": ("mae", "epoch")}, r"what every report has, but got 'epoch'"),
+        ({"kinds": "LinearLR"}, r"kinds=\['LinearLR'\], but got 'LinearLR'"),
     ],
 )
 def test_what_a_search_cannot_use_is_refused_before_training(arguments, message, storage):
@@ -599,6 +650,31 @@ def test_what_a_search_cannot_use_is_refused_before_training(arguments, message,
     with pytest.raises(InputError, match=message):
         optimize(**{"module": Net, "datamodule": Data(), "epochs": 2, **arguments})
     assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: None, r"makes a new LightningModule .* but made None"),
+        (lambda: nn.Linear(1, 1), r"but made Linear"),
+        (lambda: OtherNet(), r"is of the package pytorch_lightning"),  # not the class itself
+    ],
+)
+def test_what_makes_no_module_is_told_so(made, message):
+    """In the words of the argument, and not by what Lightning finds missing in it."""
+    with pytest.raises(InputError, match=message):
+        optimize(made, Data(), epochs=1, trials=1, trainer={"accelerator": "cpu"})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"), [("mae", r"\('mae',\)"), (("valid_loss",), r"every report has")]
+)
+def test_a_callback_refuses_names_that_are_none(metrics, message):
+    """As a search does."""
+    with lrsearch.trial(study_file()) as trial:
+        with pytest.raises(InputError, match=message):
+            TrialCallback(trial, metrics=metrics)
+        trial.report(1, 0.5)
 
 
 def test_a_misspelt_name_is_told_with_the_one_that_was_meant():

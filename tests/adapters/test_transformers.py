@@ -297,6 +297,66 @@ def test_processes_that_train_together_are_refused_by_a_search(monkeypatch):
         train_trials(print, "search", trials=1, epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_steps": 5}, r"max_steps=5: TrainingArguments\(num_train_epochs=\.\.\.\)"),
+        ({"eval_strategy": "no"}, r"eval_strategy='no'"),
+        ({"eval_delay": 2}, r"eval_delay=2"),
+        ({"auto_find_batch_size": True}, r"auto_find_batch_size=True"),
+    ],
+)
+def test_a_trainer_that_a_search_cannot_use_is_refused_before_there_is_a_study(arguments, message, storage):
+    """So that it costs no trial."""
+    with pytest.raises(InputError, match=message):
+        optimize(lambda: trainer(**arguments), trials=1)
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+def test_a_trainer_that_makes_its_model_itself_is_refused_before_there_is_a_study(storage):
+    """As it would drop each trial's optimizer."""
+
+    def made():
+        plain = trainer()
+        return Trainer(
+            model_init=lambda: plain.model,
+            args=plain.args,
+            train_dataset=plain.train_dataset,
+            eval_dataset=plain.eval_dataset,
+        )
+
+    with pytest.raises(InputError, match=r"instead of model_init"):
+        optimize(made, trials=1)
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 3}, r"num_train_epochs of the trainer's arguments says .* leave epochs=3 out"),
+        ({"n_trials": 5}, r"argument of lrsearch\.transformers\.optimize: 'n_trials'. Did you mean 'trials'"),
+        ({"lr": 0.1}, r"'lr'"),
+        ({"metrics": "eval_runtime"}, r"metrics=\('eval_runtime',\), but got 'eval_runtime'"),
+        ({"metrics": ("epoch",)}, r"what every report has, but got 'epoch'"),
+        ({"kinds": "OneCycleLR"}, r"kinds=\['OneCycleLR'\]"),
+        ({"optimizer": "LBFGS"}, r"LBFGS computes a batch's loss several times"),
+        ({"optimizer": {"name": "LBFGS"}}, r"take another optimizer, such as AdamW"),
+    ],
+)
+def test_what_a_search_cannot_use_is_refused_before_a_trainer_is_made(arguments, message):
+    """In the names that the caller has written."""
+    with pytest.raises(InputError, match=message):
+        optimize(lambda: pytest.fail("made"), **arguments)
+
+
+def test_an_optimizer_that_no_trainer_can_step_is_refused_in_a_program_too():
+    """Where the study file names it."""
+    with lrsearch.trial(study_file(optimizer="LBFGS")) as trial:
+        with pytest.raises(InputError, match=r"LBFGS computes a batch's loss several times"):
+            attach(trainer(), trial)
+        trial.report(1, 0.5)
+
+
 def test_a_share_of_an_epoch_is_no_length_of_a_trial():
     """Its pruner counts whole ones."""
     with pytest.raises(InputError, match=r"whole number of epochs, but got 1\.5"):
