@@ -176,16 +176,21 @@ def optimize(
 
     Each trial trains a new one, from the same random numbers. Its epochs are ``num_train_epochs`` of its
     arguments, which must say ``eval_strategy="epoch"``; ``learning_rate``, ``lr_scheduler_type``,
-    ``warmup_steps`` and ``optim`` are not looked at: optimizer and scheduler are the trial's.
+    ``warmup_steps`` and ``optim`` are not looked at: optimizer and scheduler are the trial's. The usual
+    optimizer is AdamW with ``weight_decay``, ``adam_beta1``, ``adam_beta2`` and ``adam_epsilon`` of the
+    arguments. Unlike a ``Trainer``'s own, it decays all parameters, biases and norms too, where the weight
+    decay is not 0.
 
     Args:
         trainer: makes a trainer with a new model.
         trials: budget, at least 1.
         monitor: name of the evaluation loss among the metrics.
         metrics: names of further metrics that are kept beside the loss.
-        seed: of weights, batch order and sampler.
+        seed: of weights, batch order and sampler, in the place of ``seed`` of the arguments; their
+            ``data_seed``, if they have one, decides the batch order.
         study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
-            and ``progress``, as :func:`lrsearch.optimize` takes them; the usual optimizer is AdamW.
+            and ``progress``, as :func:`lrsearch.optimize` takes them. An ``optimizer`` given here has its
+            own usual parameters.
 
     Returns:
         the best trial, ready to be built, and the study.
@@ -206,7 +211,7 @@ def optimize(
 
     first = _made(trainer, seed)
     _check_trainer(first)
-    study.setdefault("optimizer", "AdamW")
+    study.setdefault("optimizer", _usual_optimizer(first.args))
     epochs = first.args.num_train_epochs
     if epochs != int(epochs):
         raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
@@ -244,7 +249,16 @@ def _made(trainer: Callable[[], Trainer], seed: int) -> Trainer:
             "trainer makes a new Trainer for each trial, with a new model, such as a function that returns "
             f"Trainer(model=..., args=...), but got {made!r:.80}"
         )
+    # Again, for a Trainer begins with the seed of its arguments, which would decide the batch order.
+    made.args.seed = seed
+    set_seed(seed)
     return made
+
+
+def _usual_optimizer(args: TrainingArguments) -> dict[str, Any]:
+    """Return the table ``[optimizer]`` of what a ``Trainer`` would train with."""
+    betas = {"beta1": args.adam_beta1, "beta2": args.adam_beta2}
+    return {"name": "AdamW", "weight_decay": args.weight_decay, **betas, "eps": args.adam_epsilon}
 
 
 def _model(trainer: Trainer) -> "nn.Module":

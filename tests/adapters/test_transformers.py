@@ -26,6 +26,7 @@ from lrsearch.storage.epochs import curves
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 from lrsearch.transformers import attach, optimize, updates_per_epoch
+from tests.documentation.pages import blocks_of
 
 pytestmark = pytest.mark.slow  # transformers takes seconds to import, and to make a Trainer
 
@@ -274,6 +275,51 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     assert len(optimize(trainer, trials=5, name="words").trials) == 5
 
 
+def loss_of_epoch():
+    """Return the callback that the page about transformers gives to whoever trains a winner."""
+    page = Path(__file__).parents[2] / "docs" / "transformers.md"
+    [script] = [each.text for each in blocks_of(page) if each.file == "transformers_winner.py"]
+    names = {"TrainerCallback": TrainerCallback}
+    exec(script[script.index("class LossOfEpoch") : script.index("plain =")], names)
+    return names["LossOfEpoch"]()
+
+
+def test_the_callback_of_the_page_tells_a_winners_schedule_each_epochs_loss():
+    """Once, and not those of evaluations before and after the training."""
+    result = optimize(trainer, trials=1, kinds=["ReduceLROnPlateau"])
+    rates = Rates()
+    made = trainer([rates, loss_of_epoch()], eval_on_start=True)
+    made.optimizer, made.lr_scheduler = result.build(made.model, epochs=EPOCHS, steps_per_epoch=6)
+    made.train()
+    made.evaluate()
+    assert len(rates.losses) == EPOCHS + 2
+    assert made.lr_scheduler.state_dict()["valid_losses"] == rates.losses[1:-1]
+
+
+def optimizer_of(result):
+    """Return the parameters of the optimizer that a search has trained with."""
+    optimizer, _ = result.build(trainer().model)
+    [group] = optimizer.param_groups
+    return {name: group[name] for name in ("weight_decay", "betas", "eps")}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"weight_decay": 0.3, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6}],
+)
+def test_the_usual_optimizer_has_the_parameters_of_the_arguments(given):
+    """Those that the Trainer's own would have, though all parameters decay alike."""
+    own = trainer(**given).create_optimizer().param_groups[0]
+    found = optimizer_of(optimize(lambda: trainer(**given), trials=1))
+    assert found == {name: own[name] for name in found}
+
+
+def test_an_optimizer_that_is_given_has_its_own_parameters():
+    """As everywhere; those of the arguments belong to the usual one."""
+    result = optimize(lambda: trainer(weight_decay=0.3), trials=1, optimizer="AdamW")
+    assert optimizer_of(result)["weight_decay"] == 0.01
+
+
 def test_a_trained_model_is_not_trained_on():
     """Each trial begins with new weights, or its loss would be the work of all before it."""
     made = trainer()
@@ -375,6 +421,38 @@ def test_all_trials_of_a_search_begin_with_the_same_weights():
     optimize(noted, trials=2)
     assert len(weights) == 3  # one to read the arguments
     assert all(torch.equal(each, weights[0]) for each in weights)
+
+
+def first_batches(trials, seed, **arguments):
+    """Return the words of each trial's first batch."""
+    batches = []
+
+    class Noting(Trainer):
+        def training_step(self, model, inputs, *others):
+            if self.state.global_step == 0:
+                batches.append(inputs["input_ids"].tolist())
+            return super().training_step(model, inputs, *others)
+
+    def noting():
+        plain = trainer(**arguments)
+        data = {"train_dataset": plain.train_dataset, "eval_dataset": plain.eval_dataset}
+        return Noting(plain.model, plain.args, **data)
+
+    optimize(noting, trials=trials, seed=seed, pruner="none")
+    return batches
+
+
+def test_the_seed_of_a_search_decides_the_order_of_batches():
+    """It is that of all its trials; of another seed it is another, though the arguments have the same."""
+    batches = first_batches(2, seed=0)
+    assert len(batches) == 2
+    assert batches[0] == batches[1]
+    assert first_batches(1, seed=1)[0] != batches[0]
+
+
+def test_a_seed_of_the_data_alone_decides_their_order():
+    """Whoever gives one wants it."""
+    assert first_batches(1, seed=0, data_seed=5) == first_batches(1, seed=1, data_seed=5)
 
 
 @pytest.mark.parametrize("package", ["transformers", "accelerate"])
