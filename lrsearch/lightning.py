@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from lrsearch.api.result import Result
 from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
@@ -25,6 +25,7 @@ from lrsearch.training.scheduler import ScheduleLR
 try:
     import_torchvision()  # which Lightning imports too, and without this care for its compiled operators
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 except ModuleNotFoundError as missing:
     raise InputError(
         "lrsearch.lightning needs Lightning, which is not installed: pip install 'lrsearch[lightning]'"
@@ -40,6 +41,9 @@ _USUAL = {
     "enable_model_summary": False,
     "enable_progress_bar": False,
 }
+_FLAGS = {Checkpoint: "enable_checkpointing", ProgressBar: "enable_progress_bar"}  # which such callbacks need
+
+Value = TypeVar("Value")
 
 
 class TrialCallback(Callback):
@@ -220,7 +224,7 @@ def optimize(
         monitor: name under which the module logs its validation loss.
         metrics: names of further logged figures that are kept beside the loss.
         trainer: arguments of ``Trainer``; without any, it has one device, and logs, shows and saves nothing.
-            Each trial has copies of the callbacks.
+            Each trial has copies of the callbacks and loggers.
         seed: of weights, batch order and sampler.
         study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
             and ``progress``, as :func:`lrsearch.optimize` takes them.
@@ -236,7 +240,7 @@ def optimize(
     check_study_arguments(optimize, study)
     metrics = checked_metrics(metrics)
     _check_makers(module, datamodule)
-    arguments = {**_USUAL, **_checked_arguments(trainer, epochs)}
+    arguments = _checked_arguments(trainer, epochs)
     trained = TrainedWeights("module", "lambda: Net(width=64)")
 
     def train(trial: Trial) -> None:
@@ -261,10 +265,29 @@ def optimize(
 
 
 def _trainer(arguments: Mapping[str, Any], epochs: int, *callbacks: Callback) -> Trainer:
-    """Return a trainer with callbacks of its own: what a trial has taught them, the next must not know."""
+    """Return a trainer with callbacks and loggers of its own: a trial must not know what another taught them.
+
+    Raises:
+        InputError: if one of them cannot be copied.
+    """
     given = arguments.get("callbacks") or ()
-    copies = deepcopy([given] if isinstance(given, Callback) else list(given))
-    return Trainer(**{**arguments, "callbacks": [*copies, *callbacks], "max_epochs": epochs})
+    copies = _copied("callbacks", [given] if isinstance(given, Callback) else list(given))
+    asked = {flag for kind, flag in _FLAGS.items() if any(isinstance(each, kind) for each in copies)}
+    usual = {name: value for name, value in _USUAL.items() if name not in asked}
+    own = {"callbacks": [*copies, *callbacks], "max_epochs": epochs}
+    # A logger takes the next free version when it is first used: each copy has one of its own.
+    logger = _copied("logger", arguments["logger"]) if "logger" in arguments else usual["logger"]
+    return Trainer(**{**usual, **arguments, **own, "logger": logger})
+
+
+def _copied(argument: str, given: Value) -> Value:
+    try:
+        return deepcopy(given)
+    except TypeError as error:
+        raise InputError(
+            f"each trial has copies of trainer's {argument}, but one cannot be copied ({error}): "
+            "leave it out, or train the trials with a script of your own and lrsearch.trial()"
+        ) from error
 
 
 def _plain(module: Any) -> Any:

@@ -3,9 +3,11 @@
 import gc
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -14,7 +16,13 @@ import pytest
 import pytorch_lightning
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -485,7 +493,7 @@ def test_without_a_sanity_check_a_loss_that_is_not_logged_is_told_after_an_epoch
         fit_with(monitor="loss", module=Late)
 
 
-def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built(capsys):
+def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     """The module's own optimizer is not asked for; the study is stored, and goes on under its name."""
 
     class Own(Net):
@@ -500,22 +508,55 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built(capsys):
     assert isinstance(optimizer, torch.optim.SGD)
     assert scheduler.schedule.total_steps == 2 * BATCHES
     assert len(optimize(Own, Data(), trials=6, **arguments).trials) == 6
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_search_shows_its_progress_and_no_more(progress, capsys, caplog):
+    """Lightning would say before each trial which devices there are; the bar can be left out too."""
+    arguments = {"pruner": "none", "progress": progress, "trainer": {"accelerator": "cpu"}}
+    optimize(Net, Data(), trials=3, epochs=1, **arguments)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "GPU available" not in printed.err
+    shown = re.findall(r"\b\d/3 \[", printed.err)
+    assert [*shown[:1], *shown[-1:]] == (["0/3 [", "3/3 ["] if progress else [])  # it may skip some between
+    assert re.sub(r".*/3 \[.*", "", printed.err).strip() == ""
+    assert "GPU available" not in caplog.text
+    Trainer(accelerator="cpu", logger=False)
+    assert "GPU available" in caplog.text  # afterwards Lightning says it as before
+
+
+def test_processes_that_train_together_are_refused_by_a_search(monkeypatch, storage):
+    """Those that torchrun starts would each have a search of its own; how they share trials is told."""
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "1",
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"in one process, but 2 would train together. Let torchrun"):
+        optimize(Net, Data(), epochs=1, trainer={"accelerator": "cpu"})
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
 
 
 def test_all_trials_of_a_search_begin_with_the_same_weights():
-    """Learning rates are compared, and not luck."""
-    weights = []
+    """And have the same order of batches: learning rates are compared, and not luck."""
+    weights, batches = [], []
 
     class Noted(Net):
         def __init__(self):
             super().__init__()
             weights.append(self.net.weight.detach().clone())
 
+        def on_train_batch_start(self, batch, number):
+            if number == 0:
+                batches.append(batch[0].clone())
+
     optimize(Noted, Data(), trials=3, epochs=1, trainer={"accelerator": "cpu"})
-    assert all(torch.equal(each, weights[0]) for each in weights)
+    optimize(Noted, Data(), trials=1, epochs=1, seed=1, trainer={"accelerator": "cpu"})
+    assert len(weights) == len(batches) == 4
+    for noted in (weights, batches):
+        assert [torch.equal(each, noted[0]) for each in noted] == [True, True, True, False]
 
 
 def test_a_compiled_module_trains_with_the_trials_optimizer():
@@ -552,6 +593,38 @@ def test_a_trial_knows_nothing_of_what_another_taught_its_callbacks():
     arguments = {"accelerator": "cpu", "callbacks": impatient}
     result = optimize(Net, Data(), trials=3, epochs=4, pruner="none", trainer=arguments)
     assert [each.epochs for each in result.records] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_each_trial_has_a_log_of_its_own(several):
+    """A logger that is given takes a new version for each."""
+    logger = CSVLogger("logs", name="net")
+    arguments = {"accelerator": "cpu", "logger": [logger] if several else logger}
+    optimize(Net, Data(), trials=2, epochs=2, pruner="none", trainer=arguments)
+    logs = sorted(Path("logs").rglob("metrics.csv"))
+    assert [each.parent.name for each in logs] == ["version_0", "version_1"]
+    assert [each.read_text().count("\n") for each in logs] == [3, 3]
+
+
+def test_callbacks_that_save_or_show_may_be_given():
+    """Though without them nothing is saved or shown."""
+    callbacks = [ModelCheckpoint(dirpath="saved"), TQDMProgressBar(refresh_rate=0)]
+    optimize(Net, Data(), trials=1, epochs=1, trainer={"accelerator": "cpu", "callbacks": callbacks})
+    assert len(list(Path("saved").glob("*.ckpt"))) == 1
+
+
+def test_a_callback_that_cannot_be_copied_is_refused(storage):
+    """Before there is a study, as each trial needs one."""
+
+    class Locked(Callback):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.raises(
+        InputError, match=r"copies of trainer's callbacks, but one cannot be copied \(cannot pickle"
+    ):
+        optimize(Net, Data(), epochs=1, trainer={"accelerator": "cpu", "callbacks": Locked()})
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
 
 
 def test_a_module_that_brings_its_data_needs_no_other():
