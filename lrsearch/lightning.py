@@ -4,11 +4,12 @@ It needs the extra ``lightning``: ``pip install 'lrsearch[lightning]'``.
 """
 
 import logging
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeVar, Unpack
+
+from torch.utils.hooks import RemovableHandle
 
 from lrsearch.api.result import Result
 from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
@@ -67,6 +68,7 @@ class TrialCallback(Callback):
         self._validated = False
         self._lead: int | None = None  # of the scheduler before the updates
         self._in_batch = False
+        self._watches: list[RemovableHandle] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a trainer whose length is not the trial's, or that does not validate.
@@ -88,11 +90,19 @@ class TrialCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch that every update has the rate of the trial's schedule, where Lightning steps it."""
         self._lead, self._in_batch = _lead(trainer), False
-        if not pl_module.automatic_optimization:
-            return
-        watched = weakref.proxy(trainer)  # a trial keeps its optimizer, and would keep trainer and module
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(lambda *_: _check_rates(watched))
+        if pl_module.automatic_optimization:
+            self._watches = [
+                each.register_step_post_hook(lambda *_: _check_rates(trainer)) for each in trainer.optimizers
+            ]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch no longer: by its optimizer a trial would keep the trainer and the module."""
+        for each in self._watches:
+            each.remove()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Watch no longer."""
+        self.on_train_end(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -110,8 +120,11 @@ class TrialCallback(Callback):
         Raises:
             InputError: if it was not.
         """
-        self._in_batch = False
+        was_begun, self._in_batch = self._in_batch, False
         lead, expected = _lead(trainer), self._lead
+        if not was_begun:  # the loader gave None, and Lightning stepped all the same
+            self._lead = lead
+            return
         if lead is None or expected is None or not pl_module.automatic_optimization:
             return
         if lead != expected:
@@ -149,7 +162,7 @@ class TrialCallback(Callback):
 
     def _complete_epoch(self, trainer: Trainer) -> None:
         """Bring the schedule to the end of an epoch that was broken off: only then is its loss expected."""
-        for scheduler in _schedulers(trainer):
+        for scheduler in () if trainer.is_last_batch else _schedulers(trainer):
             while scheduler.last_epoch < (trainer.current_epoch + 1) * scheduler.schedule.steps_per_epoch:
                 scheduler.step()
                 self._lead = None if self._lead is None else self._lead + 1

@@ -3,6 +3,7 @@
 It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
 """
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Unpack
@@ -96,7 +97,7 @@ class TrialCallback(TrainerCallback):
         """Put the weights that are judged into the model: what follows evaluates and saves."""
         put_judged_weights(_plain(kwargs["optimizer"]))
         self._ended_epoch, self._found = ceil(state.epoch or 0), {}  # one that was broken off counts too
-        _complete_epoch(kwargs["lr_scheduler"], self._ended_epoch)
+        _catch_up(kwargs["lr_scheduler"], state)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -209,15 +210,14 @@ def optimize(
         with threads_for(_model(made), made.args.device):
             made.train()
 
-    first = _made(trainer, seed)
-    _check_trainer(first)
-    study.setdefault("optimizer", _usual_optimizer(first.args))
-    epochs = first.args.num_train_epochs
-    if epochs != int(epochs):
-        raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
+    args = _checked_args(_made(trainer, seed))
+    gc.collect()  # that trainer and its model refer to each other: the first trial may need their memory
+    study.setdefault("optimizer", _usual_optimizer(args))
     caller = "lrsearch.transformers.optimize"
     with foreign_warnings_hidden():
-        return train_trials(train, caller, trials=trials, epochs=int(epochs), seed=seed, **study)
+        return train_trials(
+            train, caller, trials=trials, epochs=int(args.num_train_epochs), seed=seed, **study
+        )
 
 
 def updates_per_epoch(trainer: Trainer) -> int:
@@ -253,6 +253,15 @@ def _made(trainer: Callable[[], Trainer], seed: int) -> Trainer:
     made.args.seed = seed
     set_seed(seed)
     return made
+
+
+def _checked_args(trainer: Trainer) -> TrainingArguments:
+    """Return the arguments of a trainer that a search can use."""
+    _check_trainer(trainer)
+    epochs = trainer.args.num_train_epochs
+    if epochs != int(epochs):
+        raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
+    return trainer.args
 
 
 def _usual_optimizer(args: TrainingArguments) -> dict[str, Any]:
@@ -328,16 +337,18 @@ def _check_arguments(args: TrainingArguments) -> None:
         )
 
 
-def _complete_epoch(scheduler: object, epoch: int) -> None:
-    """Bring the schedule to the end of an epoch: only then is its loss expected.
+def _catch_up(scheduler: object, state: TrainerState) -> None:
+    """Bring the schedule to where the training is at the end of an epoch: then its loss is expected.
 
-    It lags where an epoch was broken off. And where half precision makes an update overflow, the Trainer
-    counts it and leaves the scheduler out.
+    Where half precision makes an update overflow, the Trainer counts it and leaves the scheduler out. An
+    epoch that was broken off counts as a whole one.
     """
-    while (
-        isinstance(scheduler, ScheduleLR)
-        and scheduler.last_epoch < epoch * scheduler.schedule.steps_per_epoch
-    ):
+    if not isinstance(scheduler, ScheduleLR):
+        return
+    epochs, due = state.epoch or 0, state.global_step
+    if epochs < ceil(epochs):
+        due = ceil(epochs) * scheduler.schedule.steps_per_epoch
+    while scheduler.last_epoch < due:
         scheduler.step()
 
 

@@ -374,6 +374,46 @@ def test_whoever_keeps_to_the_schedule_is_not_refused(kind):
     assert [each.epochs for each in result.records] == [3, 3]
 
 
+def test_a_loader_may_leave_batches_out():
+    """Lightning trains nothing then, and steps the scheduler all the same."""
+
+    class Gaps(Data):
+        def train_dataloader(self):
+            loader = super().train_dataloader()
+            usual, number = loader.collate_fn, iter(range(1000))
+            loader.collate_fn = lambda examples: None if next(number) % 3 == 1 else usual(examples)
+            return loader
+
+    result = optimize(Net, Gaps(), trials=1, epochs=2, kinds=["LinearLR"], trainer={"accelerator": "cpu"})
+    assert [each.epochs for each in result.records] == [2]
+
+
+def test_after_a_fit_the_optimizer_is_its_owners():
+    """Who trains on in a loop of their own sets the rates there."""
+    with lrsearch.trial(study_file()) as trial:
+        optimizer = fitted(trial).trainer.optimizers[0]
+    set_rate(optimizer)
+    optimizer.step()
+
+
+def test_a_schedule_that_was_built_for_longer_epochs_is_told_so():
+    """A whole epoch is none that was broken off."""
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write('\n[space]\nkinds = ["ReduceLROnPlateau"]\n')
+
+    def fit():
+        with lrsearch.trial(path) as trial:
+            net = Net()
+            optimizer, scheduler = trial.build(net, steps_per_epoch=BATCHES + 2)
+            each_update = {"scheduler": scheduler, "interval": "step"}
+            net.configure_optimizers = lambda: {"optimizer": optimizer, "lr_scheduler": each_update}
+            trainer_for(trial).fit(net, datamodule=Data())
+
+    with pytest.raises(SpecError, match=rf"an epoch of {BATCHES + 2} updates"):
+        fit()
+
+
 def test_an_epoch_that_a_hook_cuts_short_is_no_meddling_with_the_schedule():
     """Though Lightning steps the scheduler there without an update."""
 

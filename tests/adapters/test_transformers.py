@@ -1,8 +1,10 @@
 """Searches with Hugging Face's Trainer, against the real library, on a tiny model that nobody downloads."""
 
+import gc
 import importlib
 import os
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,13 @@ from transformers import (
 
 import lrsearch
 from lrsearch.api.trials import train_trials
-from lrsearch.errors import InputError
+from lrsearch.errors import InputError, SpecError
 from lrsearch.schedules import Schedule
 from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
-from lrsearch.transformers import attach, optimize, updates_per_epoch
+from lrsearch.transformers import TrialCallback, attach, optimize, updates_per_epoch
 from tests.documentation.pages import blocks_of
 
 pytestmark = pytest.mark.slow  # transformers takes seconds to import, and to make a Trainer
@@ -192,6 +194,20 @@ def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
     assert [each.epoch for each in curve] == [1, 2]
 
 
+def test_a_schedule_that_was_built_for_longer_epochs_is_told_so():
+    """A whole epoch is none that was broken off."""
+    path = study_file('kinds = ["ReduceLROnPlateau"]')
+
+    def train():
+        with lrsearch.trial(path) as trial:
+            made = trainer([TrialCallback(trial)])
+            made.optimizer, made.lr_scheduler = trial.build(made.model, steps_per_epoch=8)
+            made.train()
+
+    with pytest.raises(SpecError, match=r"an epoch of 8 updates"):
+        train()
+
+
 def test_a_trial_that_diverges_ends_the_training_and_is_pruned():
     """What follows it in the block does not run."""
     reached = []
@@ -273,6 +289,24 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     assert isinstance(optimizer, torch.optim.AdamW)
     assert scheduler.schedule.total_steps == 6 * EPOCHS
     assert len(optimize(trainer, trials=5, name="words").trials) == 5
+
+
+def test_the_memory_of_a_trainer_is_free_when_the_next_is_made():
+    """Also that of the first, which is made to read its arguments."""
+    alive, models = [], []
+
+    def counted():
+        alive.append(sum(each() is not None for each in models))
+        made = trainer()
+        models.append(weakref.ref(made.model))
+        return made
+
+    gc.disable()  # so that nothing is free by chance
+    try:
+        optimize(counted, trials=2)
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
 
 
 def loss_of_epoch():
