@@ -7,9 +7,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
+
+from torch.utils.hooks import RemovableHandle
 
 from lrsearch.api.result import Result
+from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
 from lrsearch.api.trials import StudyArguments, check_alone, train_trials
@@ -18,10 +21,12 @@ from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.tasks.vision import import_torchvision
 from lrsearch.training.averaging import put_judged_weights, put_training_weights
 from lrsearch.training.devices import threads_for
+from lrsearch.training.scheduler import ScheduleLR
 
 try:
     import_torchvision()  # which Lightning imports too, and without this care for its compiled operators
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 except ModuleNotFoundError as missing:
     raise InputError(
         "lrsearch.lightning needs Lightning, which is not installed: pip install 'lrsearch[lightning]'"
@@ -37,6 +42,9 @@ _USUAL = {
     "enable_model_summary": False,
     "enable_progress_bar": False,
 }
+_FLAGS = {Checkpoint: "enable_checkpointing", ProgressBar: "enable_progress_bar"}  # which such callbacks need
+
+Value = TypeVar("Value")
 
 
 class TrialCallback(Callback):
@@ -50,11 +58,17 @@ class TrialCallback(Callback):
         trial: of :func:`lrsearch.trial`.
         monitor: name under which the module logs its validation loss.
         metrics: names of further logged figures that are kept beside the loss.
+
+    Raises:
+        InputError: if the metrics are one text, or a name is one of what every report has.
     """
 
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
-        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._trial, self._monitor, self._metrics = trial, monitor, checked_metrics(metrics)
         self._validated = False
+        self._lead: int | None = None  # of the scheduler before the updates
+        self._in_batch = False
+        self._watches: list[RemovableHandle] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a trainer whose length is not the trial's, or that does not validate.
@@ -64,12 +78,61 @@ class TrialCallback(Callback):
         """
         _check_trainer(trainer, self._trial)
 
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the module logs its loss under that name, before an epoch is trained for nothing.
+
+        Raises:
+            InputError: if it has logged other figures alone.
+        """
+        if trainer.callback_metrics:  # some modules log nothing here
+            _logged(trainer, self._monitor, "; for what it logs later alone, Trainer(num_sanity_val_steps=0)")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch that every update has the rate of the trial's schedule, where Lightning steps it."""
+        self._lead, self._in_batch = _lead(trainer), False
+        if pl_module.automatic_optimization:
+            self._watches = [
+                each.register_step_post_hook(lambda *_: _check_rates(trainer)) for each in trainer.optimizers
+            ]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch no longer: by its optimizer a trial would keep the trainer and the module."""
+        for each in self._watches:
+            each.remove()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Watch no longer."""
+        self.on_train_end(trainer, pl_module)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Put the weights that train into the module, where a validation has put others in."""
+        self._in_batch = True
         for optimizer in trainer.optimizers:
             put_training_weights(optimizer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """See that the trial's scheduler was stepped after every update, and by nobody else.
+
+        Raises:
+            InputError: if it was not.
+        """
+        was_begun, self._in_batch = self._in_batch, False
+        lead, expected = _lead(trainer), self._lead
+        if not was_begun:  # the loader gave None, and Lightning stepped all the same
+            self._lead = lead
+            return
+        if lead is None or expected is None or not pl_module.automatic_optimization:
+            return
+        if lead != expected:
+            raise InputError(
+                f"Lightning steps the trial's scheduler once after every update, but after update "
+                f"{trainer.global_step} it is off by {lead - expected:+d}: leave out what steps it in the "
+                "module, or stops Lightning, such as lr_scheduler_step or self.lr_schedulers().step()"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the weights that are judged into the module: what follows validates, reports and saves."""
@@ -87,11 +150,22 @@ class TrialCallback(Callback):
             TrialPruned: if the trial stops here.
             InputError: if the module has logged no loss of that name.
         """
+        if self._in_batch:  # a hook of the module has cut the epoch short, and Lightning stepped all the same
+            self._lead, self._in_batch = _lead(trainer), False
         if not self._validated:
             return
         self._validated = False
         figures = {name: _logged(trainer, name) for name in self._metrics}
+        self.on_validation_start(trainer, pl_module)  # batches may have come after the last validation
+        self._complete_epoch(trainer)
         self._trial.report(trainer.current_epoch + 1, _logged(trainer, self._monitor), **figures)
+
+    def _complete_epoch(self, trainer: Trainer) -> None:
+        """Bring the schedule to the end of an epoch that was broken off: only then is its loss expected."""
+        for scheduler in () if trainer.is_last_batch else _schedulers(trainer):
+            while scheduler.last_epoch < (trainer.current_epoch + 1) * scheduler.schedule.steps_per_epoch:
+                scheduler.step()
+                self._lead = None if self._lead is None else self._lead + 1
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the weights that are judged in the module."""
@@ -163,7 +237,7 @@ def optimize(
         monitor: name under which the module logs its validation loss.
         metrics: names of further logged figures that are kept beside the loss.
         trainer: arguments of ``Trainer``; without any, it has one device, and logs, shows and saves nothing.
-            Each trial has copies of the callbacks.
+            Each trial has copies of the callbacks and loggers.
         seed: of weights, batch order and sampler.
         study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
             and ``progress``, as :func:`lrsearch.optimize` takes them.
@@ -172,20 +246,24 @@ def optimize(
         the best trial, ready to be built, and the study.
 
     Raises:
-        InputError: if an argument cannot be used.
+        InputError: if an argument cannot be used, or what the module logs.
         StudyStoppedError: if no trial completed.
     """
-    caller, arguments = "lrsearch.lightning.optimize", {**_USUAL, **(trainer or {})}
+    caller = "lrsearch.lightning.optimize"
+    check_study_arguments(optimize, study)
+    metrics = checked_metrics(metrics)
     _check_makers(module, datamodule)
-    _check_length(arguments, epochs)
+    arguments = _checked_arguments(trainer, epochs)
     trained = TrainedWeights("module", "lambda: Net(width=64)")
 
     def train(trial: Trial) -> None:
         seed_everything(seed, verbose=False)
         made = module()
+        _check_made(made)
         trained.add(made)
+        plain = _plain(made)
         # An attribute of this module alone, which Lightning finds before the method of its class.
-        vars(made)["configure_optimizers"] = lambda: configure_optimizers(made, trial)
+        vars(plain)["configure_optimizers"] = lambda: configure_optimizers(plain, trial)
         fit = _trainer(arguments, trial.epochs, TrialCallback(trial, monitor, metrics))
         try:
             with threads_for(made, fit.strategy.root_device), _interrupts_raised():
@@ -200,14 +278,40 @@ def optimize(
 
 
 def _trainer(arguments: Mapping[str, Any], epochs: int, *callbacks: Callback) -> Trainer:
-    """Return a trainer with callbacks of its own: what a trial has taught them, the next must not know."""
+    """Return a trainer with callbacks and loggers of its own: a trial must not know what another taught them.
+
+    Raises:
+        InputError: if one of them cannot be copied.
+    """
     given = arguments.get("callbacks") or ()
-    copies = deepcopy([given] if isinstance(given, Callback) else list(given))
-    return Trainer(**{**arguments, "callbacks": [*copies, *callbacks], "max_epochs": epochs})
+    copies = _copied("callbacks", [given] if isinstance(given, Callback) else list(given))
+    asked = {flag for kind, flag in _FLAGS.items() if any(isinstance(each, kind) for each in copies)}
+    usual = {name: value for name, value in _USUAL.items() if name not in asked}
+    own = {"callbacks": [*copies, *callbacks], "max_epochs": epochs}
+    # A logger takes the next free version when it is first used: each copy has one of its own.
+    logger = _copied("logger", arguments["logger"]) if "logger" in arguments else usual["logger"]
+    return Trainer(**{**usual, **arguments, **own, "logger": logger})
+
+
+def _copied(argument: str, given: Value) -> Value:
+    try:
+        return deepcopy(given)
+    except TypeError as error:
+        raise InputError(
+            f"each trial has copies of trainer's {argument}, but one cannot be copied ({error}): "
+            "leave it out, or train the trials with a script of your own and lrsearch.trial()"
+        ) from error
+
+
+def _plain(module: Any) -> Any:
+    """Return a module inside of what ``torch.compile`` returns: Lightning asks it for its optimizers."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _check_makers(module: object, datamodule: object) -> None:
-    if isinstance(module, LightningModule) or not callable(module):
+    for argument, each in (("module", module), ("datamodule", datamodule)):
+        _refuse_other_package(argument, each)
+    if not callable(module) or isinstance(_plain(module), LightningModule) or _is_other_class(module):
         raise InputError(
             "module makes a new LightningModule for each trial, such as its class Net or lambda: "
             f"Net(width=64), but got {module!r:.80}"
@@ -219,7 +323,38 @@ def _check_makers(module: object, datamodule: object) -> None:
         )
 
 
-def _check_length(arguments: Mapping[str, Any], epochs: int) -> None:
+def _check_made(made: object) -> None:
+    _refuse_other_package("module", made)
+    if not isinstance(_plain(made), LightningModule):
+        raise InputError(
+            "module makes a new LightningModule for each trial, such as its class Net or lambda: "
+            f"Net(width=64), but made {made!r:.80}"
+        )
+
+
+def _is_other_class(module: object) -> bool:
+    return isinstance(module, type) and not issubclass(module, LightningModule)
+
+
+def _refuse_other_package(argument: str, given: object) -> None:
+    """Refuse what belongs to the package pytorch_lightning: to the package lightning it is a stranger."""
+    given_class = given if isinstance(given, type) else type(_plain(given))
+    if any(each.__module__.partition(".")[0] == "pytorch_lightning" for each in given_class.__mro__):
+        raise InputError(
+            f"the search uses the package lightning, but {argument} is of the package pytorch_lightning: "
+            f"import lightning.pytorch as pl; got {given!r:.80}"
+        )
+
+
+def _checked_arguments(arguments: Mapping[str, Any] | None, epochs: int) -> Mapping[str, Any]:
+    """Return the arguments of ``Trainer`` that a search is given."""
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, Mapping):
+        raise InputError(
+            "trainer is a table of Trainer's arguments, as each trial has a trainer of its own, such as "
+            f"trainer={{'accelerator': 'cpu'}}, but got {arguments!r:.80}"
+        )
     if taken := sorted({"max_epochs", "max_steps", "fast_dev_run"} & arguments.keys()):
         raise InputError(f"a trial's length is epochs={epochs}: leave {', '.join(taken)} out of trainer")
     every = arguments.get("check_val_every_n_epoch", 1)
@@ -228,6 +363,7 @@ def _check_length(arguments: Mapping[str, Any], epochs: int) -> None:
             "trials are compared after every epoch, and some schedules wait for its loss, but trainer has "
             f"check_val_every_n_epoch={every}: leave it out; limit_val_batches makes validation shorter"
         )
+    return arguments
 
 
 def _check_trainer(trainer: Trainer, trial: Trial) -> None:
@@ -248,13 +384,41 @@ def _check_trainer(trainer: Trainer, trial: Trial) -> None:
         )
 
 
-def _logged(trainer: Trainer, name: str) -> float:
+def _schedulers(trainer: Trainer) -> list[ScheduleLR]:
+    """Return the trial's schedulers among a trainer's: a callback may have put others in."""
+    schedulers = (config.scheduler for config in trainer.lr_scheduler_configs)
+    return [each for each in schedulers if isinstance(each, ScheduleLR)]
+
+
+def _lead(trainer: Trainer) -> int | None:
+    """Return how many steps the trial's scheduler is before the trainer's updates; None without one."""
+    return next((each.last_epoch - trainer.global_step for each in _schedulers(trainer)), None)
+
+
+def _check_rates(trainer: Trainer) -> None:
+    """Refuse an update with other learning rates than the trial's schedule gave it."""
+    for scheduler in _schedulers(trainer):
+        due = scheduler.get_last_lr()
+        found = [group["lr"] for group in scheduler.optimizer.param_groups]
+        if found != due:
+            raise InputError(
+                f"each update has the learning rate of the trial's schedule, {_rates(due)}, but update "
+                f"{trainer.global_step + 1} had {_rates(found)}: leave out what sets it in the module's "
+                "optimizer_step, another of its hooks or a callback, such as a warm-up of your own"
+            )
+
+
+def _rates(rates: Sequence[Any]) -> str:
+    return ", ".join(f"{float(each):g}" for each in dict.fromkeys(rates))
+
+
+def _logged(trainer: Trainer, name: str, further_help: str = "") -> float:
     logged = trainer.callback_metrics
     if name not in logged:
         known = ", ".join(map(repr, sorted(logged))) or "nothing"
         raise InputError(
             f"the module has not logged {name!r}, but {known}: in validation_step, "
-            f"self.log({name!r}, ...); monitor and metrics name others"
+            f"self.log({name!r}, ...); monitor and metrics name others{further_help}"
         )
     return float(logged[name])
 

@@ -3,11 +3,14 @@
 It needs the extra ``transformers``: ``pip install 'lrsearch[transformers]'``.
 """
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Unpack
 
+from lrsearch.api.arguments import as_table
 from lrsearch.api.result import Result
+from lrsearch.api.study_arguments import check_study_arguments, checked_metrics
 from lrsearch.api.trained_weights import TrainedWeights
 from lrsearch.api.trial import Trial
 from lrsearch.api.trials import StudyArguments, train_trials
@@ -56,10 +59,13 @@ class TrialCallback(TrainerCallback):
         trial: of :func:`lrsearch.trial`.
         monitor: name of the evaluation loss among the metrics.
         metrics: names of further metrics that are kept beside the loss.
+
+    Raises:
+        InputError: if the metrics are one text, or a name is one of what every report has.
     """
 
     def __init__(self, trial: Trial, monitor: str = MONITOR, metrics: Sequence[str] = ()) -> None:
-        self._trial, self._monitor, self._metrics = trial, monitor, tuple(metrics)
+        self._trial, self._monitor, self._metrics = trial, monitor, checked_metrics(metrics)
         self._ended_epoch: int | None = None  # the epoch whose evaluation is to be reported
         self._found: dict[str, float] = {}  # several data sets are evaluated one after the other
 
@@ -71,7 +77,8 @@ class TrialCallback(TrainerCallback):
         Raises:
             InputError: if it is so.
         """
-        _check_arguments(args, self._trial)
+        _check_arguments(args)
+        _check_epochs(args, self._trial)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -89,11 +96,8 @@ class TrialCallback(TrainerCallback):
     ) -> None:
         """Put the weights that are judged into the model: what follows evaluates and saves."""
         put_judged_weights(_plain(kwargs["optimizer"]))
-        scheduler = kwargs["lr_scheduler"]
-        # Where half precision makes an update overflow, the Trainer counts it and leaves the scheduler out.
-        while isinstance(scheduler, ScheduleLR) and scheduler.last_epoch < state.global_step:
-            scheduler.step()
         self._ended_epoch, self._found = ceil(state.epoch or 0), {}  # one that was broken off counts too
+        _catch_up(kwargs["lr_scheduler"], state)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -146,18 +150,17 @@ def attach(
         the pair that the trainer now has, which ``Trainer(optimizers=...)`` would have taken.
 
     Raises:
-        InputError: if the trainer's arguments do not fit the trial.
+        InputError: if the trainer's arguments do not fit the trial, the metrics cannot be reported, or the
+            optimizer is one that a ``Trainer`` cannot step.
     """
-    _check_arguments(trainer.args, trial)
-    if trainer.model_init is not None:
-        raise InputError(
-            "where a Trainer makes its model itself, it drops the optimizer that it is given: "
-            "Trainer(model=..., args=...) instead of model_init"
-        )
+    callback = TrialCallback(trial, monitor, metrics)
+    _check_trainer(trainer)
+    _check_epochs(trainer.args, trial)
     optimizer, scheduler = trial.build(_model(trainer), steps_per_epoch=updates_per_epoch(trainer))
+    _check_optimizer(type(optimizer).__name__)
     trainer.optimizer = optimizer
-    trainer.lr_scheduler = scheduler
-    trainer.add_callback(TrialCallback(trial, monitor, metrics))
+    trainer.lr_scheduler = scheduler  # type: ignore[assignment]  # any scheduler will do
+    trainer.add_callback(callback)
     return optimizer, scheduler
 
 
@@ -174,16 +177,21 @@ def optimize(
 
     Each trial trains a new one, from the same random numbers. Its epochs are ``num_train_epochs`` of its
     arguments, which must say ``eval_strategy="epoch"``; ``learning_rate``, ``lr_scheduler_type``,
-    ``warmup_steps`` and ``optim`` are not looked at: optimizer and scheduler are the trial's.
+    ``warmup_steps`` and ``optim`` are not looked at: optimizer and scheduler are the trial's. The usual
+    optimizer is AdamW with ``weight_decay``, ``adam_beta1``, ``adam_beta2`` and ``adam_epsilon`` of the
+    arguments. Unlike a ``Trainer``'s own, it decays all parameters, biases and norms too, where the weight
+    decay is not 0.
 
     Args:
         trainer: makes a trainer with a new model.
         trials: budget, at least 1.
         monitor: name of the evaluation loss among the metrics.
         metrics: names of further metrics that are kept beside the loss.
-        seed: of weights, batch order and sampler.
+        seed: of weights, batch order and sampler, in the place of ``seed`` of the arguments; their
+            ``data_seed``, if they have one, decides the batch order.
         study: ``name``, ``optimizer``, ``space``, ``groups``, ``kinds``, ``sampler``, ``pruner``, ``storage``
-            and ``progress``, as :func:`lrsearch.optimize` takes them; the usual optimizer is AdamW.
+            and ``progress``, as :func:`lrsearch.optimize` takes them. An ``optimizer`` given here has its
+            own usual parameters.
 
     Returns:
         the best trial, ready to be built, and the study.
@@ -192,6 +200,7 @@ def optimize(
         InputError: if an argument, or an argument of the trainer, cannot be used.
         StudyStoppedError: if no trial completed.
     """
+    _check_search(metrics, study)
     trained = TrainedWeights("trainer", "def trainer(): return Trainer(model=BertForMaskedLM(config), ...)")
 
     def train(trial: Trial) -> None:
@@ -201,13 +210,14 @@ def optimize(
         with threads_for(_model(made), made.args.device):
             made.train()
 
-    epochs = _made(trainer, seed).args.num_train_epochs
-    if epochs != int(epochs):
-        raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
-    study.setdefault("optimizer", "AdamW")
+    args = _checked_args(_made(trainer, seed))
+    gc.collect()  # that trainer and its model refer to each other: the first trial may need their memory
+    study.setdefault("optimizer", _usual_optimizer(args))
     caller = "lrsearch.transformers.optimize"
     with foreign_warnings_hidden():
-        return train_trials(train, caller, trials=trials, epochs=int(epochs), seed=seed, **study)
+        return train_trials(
+            train, caller, trials=trials, epochs=int(args.num_train_epochs), seed=seed, **study
+        )
 
 
 def updates_per_epoch(trainer: Trainer) -> int:
@@ -239,7 +249,25 @@ def _made(trainer: Callable[[], Trainer], seed: int) -> Trainer:
             "trainer makes a new Trainer for each trial, with a new model, such as a function that returns "
             f"Trainer(model=..., args=...), but got {made!r:.80}"
         )
+    # Again, for a Trainer begins with the seed of its arguments, which would decide the batch order.
+    made.args.seed = seed
+    set_seed(seed)
     return made
+
+
+def _checked_args(trainer: Trainer) -> TrainingArguments:
+    """Return the arguments of a trainer that a search can use."""
+    _check_trainer(trainer)
+    epochs = trainer.args.num_train_epochs
+    if epochs != int(epochs):
+        raise InputError(f"num_train_epochs must be a whole number of epochs, but got {epochs:g}")
+    return trainer.args
+
+
+def _usual_optimizer(args: TrainingArguments) -> dict[str, Any]:
+    """Return the table ``[optimizer]`` of what a ``Trainer`` would train with."""
+    betas = {"beta1": args.adam_beta1, "beta2": args.adam_beta2}
+    return {"name": "AdamW", "weight_decay": args.weight_decay, **betas, "eps": args.adam_epsilon}
 
 
 def _model(trainer: Trainer) -> "nn.Module":
@@ -247,13 +275,49 @@ def _model(trainer: Trainer) -> "nn.Module":
     return model
 
 
-def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
-    name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
-    if name == "max_steps" or args.num_train_epochs != trial.epochs:
+def _check_search(metrics: Sequence[str], study: Mapping[str, Any]) -> None:
+    if "epochs" in study:
+        raise InputError(
+            "num_train_epochs of the trainer's arguments says how many epochs a trial has: leave "
+            f"epochs={study['epochs']!r:.80} out"
+        )
+    check_study_arguments(optimize, study)
+    checked_metrics(metrics)
+    if "optimizer" in study:
+        _check_optimizer(as_table(study["optimizer"]).get("name"))
+
+
+def _check_optimizer(name: object) -> None:
+    if name == "LBFGS":
+        raise InputError(
+            f"{name} computes a batch's loss several times in an update, which a Trainer does not let it: "
+            "take another optimizer, such as AdamW"
+        )
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    _check_arguments(trainer.args)
+    if trainer.model_init is not None:
+        raise InputError(
+            "where a Trainer makes its model itself, it drops the optimizer that it is given: "
+            "Trainer(model=..., args=...) instead of model_init"
+        )
+
+
+def _check_epochs(args: TrainingArguments, trial: Trial) -> None:
+    if args.num_train_epochs != trial.epochs:
         raise InputError(
             f"a trial of study {trial.study!r} has {trial.epochs} epochs, and a schedule for these, but "
-            f"the arguments have {name}={getattr(args, name):g}: "
+            f"the arguments have num_train_epochs={args.num_train_epochs:g}: "
             "TrainingArguments(num_train_epochs=trial.epochs)"
+        )
+
+
+def _check_arguments(args: TrainingArguments) -> None:
+    if args.max_steps > 0:
+        raise InputError(
+            f"a trial's length is a number of epochs, but the arguments have max_steps={args.max_steps}: "
+            "TrainingArguments(num_train_epochs=...) instead"
         )
     strategy = IntervalStrategy(args.eval_strategy)
     if strategy is not IntervalStrategy.EPOCH:
@@ -271,6 +335,21 @@ def _check_arguments(args: TrainingArguments, trial: Trial) -> None:
             "the schedule needs to know how many updates an epoch has, but the arguments have "
             "auto_find_batch_size=True, which changes it on the way: leave it out"
         )
+
+
+def _catch_up(scheduler: object, state: TrainerState) -> None:
+    """Bring the schedule to where the training is at the end of an epoch: then its loss is expected.
+
+    Where half precision makes an update overflow, the Trainer counts it and leaves the scheduler out. An
+    epoch that was broken off counts as a whole one.
+    """
+    if not isinstance(scheduler, ScheduleLR):
+        return
+    epochs, due = state.epoch or 0, state.global_step
+    if epochs < ceil(epochs):
+        due = ceil(epochs) * scheduler.schedule.steps_per_epoch
+    while scheduler.last_epoch < due:
+        scheduler.step()
 
 
 def _plain(optimizer: Any) -> "Optimizer":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from lrsearch.errors import DeviceError
 
@@ -46,7 +47,8 @@ def allow_tf32(device: torch.device) -> None:
 def threads_for(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Train a small model on a CPU with one thread: its operations are too short to share among several."""
     before = torch.get_num_threads()
-    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL_PARAMETERS
+    sizes = [each.numel() for each in model.parameters() if not is_lazy(each)]  # whose first batch sizes it
+    small = sum(sizes) < SMALL_MODEL_PARAMETERS
     if device.type == "cpu" and small:
         torch.set_num_threads(1)
     try:

@@ -3,17 +3,26 @@
 import gc
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -72,6 +81,14 @@ class Data(LightningDataModule):
     def val_dataloader(self):
         """Return batches in order."""
         return self._loader(16, 1)
+
+
+class OtherNet(pytorch_lightning.LightningModule):
+    """A module of Lightning's other package."""
+
+
+class OtherData(pytorch_lightning.LightningDataModule):
+    """Data of Lightning's other package."""
 
 
 def study_file(**keys):
@@ -183,8 +200,9 @@ def test_epochs_without_validation_are_not_reported():
     assert [each.epoch for each in curve()] == [2, 4]
 
 
-def test_a_schedule_free_optimizer_is_judged_by_its_average():
-    """Its mode changes for each validation, and at the end the average is in the module."""
+@pytest.mark.parametrize(("interval", "before", "after"), [(1.0, BATCHES, 0), (0.7, 4, BATCHES - 4)])
+def test_a_schedule_free_optimizer_is_judged_by_its_average(interval, before, after):
+    """Its mode changes for each validation, also one that batches follow; at the end the average is there."""
     modes = []
 
     class Noting(Net):
@@ -197,8 +215,9 @@ def test_a_schedule_free_optimizer_is_judged_by_its_average():
             super().validation_step(batch, number)
 
     with lrsearch.trial(schedule_free_study()) as trial:
-        net = fitted(trial, Noting(), num_sanity_val_steps=0)
-    assert modes == ([True] * BATCHES + [False] * 2) * EPOCHS
+        net = fitted(trial, Noting(), num_sanity_val_steps=0, val_check_interval=interval)
+    assert modes == ([True] * before + [False] * 2 + [True] * after) * EPOCHS
+    assert [each.epoch for each in curve()] == [1, 2, 3]
     assert not net.trainer.optimizers[0].param_groups[0]["train_mode"]
 
 
@@ -241,6 +260,181 @@ def test_a_module_that_optimizes_by_itself_is_refused():
         lrsearch.trial(study_file()) as trial,
     ):
         fitted(trial, Manual())
+
+
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
+    """As complete, with what is validated at the end; also where the schedule waits for losses."""
+
+    class Impatient(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step == BATCHES + 2
+
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write(f'\n[space]\nkinds = ["{kind}"]\n')
+    with lrsearch.trial(path) as trial:
+        net = fitted(trial, None, None, Impatient())
+    assert len(net.lrs) == BATCHES + 2
+    assert [each.valid_loss for each in curve()] == pytest.approx(net.seen)
+    assert [each.epoch for each in curve()] == [1, 2]
+
+
+def set_rate(optimizer):
+    """Set the learning rate, as a module with a warm-up of its own does."""
+    optimizer.param_groups[0]["lr"] = 0.05
+
+
+class WarmInStep(Net):
+    """Sets the rate where it steps the optimizer."""
+
+    def optimizer_step(self, _epoch, _number, optimizer, closure):
+        """Warm up."""
+        set_rate(optimizer)
+        optimizer.step(closure=closure)
+
+
+class WarmBeforeStep(Net):
+    """Sets the rate in a hook."""
+
+    def on_before_optimizer_step(self, optimizer):
+        """Warm up."""
+        set_rate(optimizer)
+
+
+class StepsByEpoch(Net):
+    """Steps its scheduler as those of timm are stepped."""
+
+    def lr_scheduler_step(self, scheduler, _metric):
+        """Step to the epoch."""
+        scheduler.step(epoch=self.current_epoch)
+
+
+class StepsAfterEpoch(Net):
+    """Steps a scheduler of its own after each epoch, and finds the trial's there."""
+
+    def on_train_epoch_end(self):
+        """Step it once more."""
+        self.lr_schedulers().step()
+
+
+class StepsAfterValidation(Net):
+    """The same after each validation."""
+
+    def on_validation_epoch_end(self):
+        """Step it once more."""
+        self.lr_schedulers().step()
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (WarmInStep, r"update 1 had 0\.05: leave out .* optimizer_step"),
+        (WarmBeforeStep, r"update 1 had 0\.05: leave out .* another of its hooks"),
+        (StepsByEpoch, r"after update 1 it is off by -1: .* lr_scheduler_step"),
+        (StepsAfterEpoch, rf"after update {BATCHES + 1} it is off by \+1: .* self\.lr_schedulers"),
+        (StepsAfterValidation, rf"after update {BATCHES + 1} it is off by \+1: "),
+    ],
+)
+def test_a_module_that_sets_its_own_rates_is_refused(module, message):
+    """Else all trials would train alike, or none by its schedule."""
+    arguments = {"accelerator": "cpu", "num_sanity_val_steps": 0}
+    with pytest.raises(InputError, match=message):
+        optimize(module, Data(), trials=2, epochs=2, kinds=["LinearLR"], name="own", trainer=arguments)
+    assert [each.state for each in records("own")] == ["FAIL"]
+
+
+def test_a_callback_that_sets_the_rate_is_refused():
+    """As a module that does."""
+
+    class Warm(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            set_rate(trainer.optimizers[0])
+
+    arguments = {"accelerator": "cpu", "callbacks": Warm()}
+    with pytest.raises(InputError, match=r"update 1 had 0\.05: .* or a callback"):
+        optimize(Net, Data(), trials=1, epochs=1, kinds=["LinearLR"], trainer=arguments)
+
+
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_whoever_keeps_to_the_schedule_is_not_refused(kind):
+    """With batches that make an update together, validations inside an epoch, and groups with rates."""
+
+    class Stepping(Net):
+        def optimizer_step(self, _epoch, _number, optimizer, closure):
+            optimizer.step(closure=closure)
+            set_rate(optimizer)  # which the scheduler sets anew before the next update
+
+    arguments = {"accelerator": "cpu", "accumulate_grad_batches": 4, "val_check_interval": 0.5}
+    groups = {"*bias": {"lr_scale": 0.1}}
+    result = optimize(
+        Stepping, Data(), trials=2, epochs=3, kinds=[kind], groups=groups, pruner="none", trainer=arguments
+    )
+    assert [each.epochs for each in result.records] == [3, 3]
+
+
+def test_a_loader_may_leave_batches_out():
+    """Lightning trains nothing then, and steps the scheduler all the same."""
+
+    class Gaps(Data):
+        def train_dataloader(self):
+            loader = super().train_dataloader()
+            usual, number = loader.collate_fn, iter(range(1000))
+            loader.collate_fn = lambda examples: None if next(number) % 3 == 1 else usual(examples)
+            return loader
+
+    result = optimize(Net, Gaps(), trials=1, epochs=2, kinds=["LinearLR"], trainer={"accelerator": "cpu"})
+    assert [each.epochs for each in result.records] == [2]
+
+
+def test_after_a_fit_the_optimizer_is_its_owners():
+    """Who trains on in a loop of their own sets the rates there."""
+    with lrsearch.trial(study_file()) as trial:
+        optimizer = fitted(trial).trainer.optimizers[0]
+    set_rate(optimizer)
+    optimizer.step()
+
+
+def test_a_schedule_that_was_built_for_longer_epochs_is_told_so():
+    """A whole epoch is none that was broken off."""
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write('\n[space]\nkinds = ["ReduceLROnPlateau"]\n')
+
+    def fit():
+        with lrsearch.trial(path) as trial:
+            net = Net()
+            optimizer, scheduler = trial.build(net, steps_per_epoch=BATCHES + 2)
+            each_update = {"scheduler": scheduler, "interval": "step"}
+            net.configure_optimizers = lambda: {"optimizer": optimizer, "lr_scheduler": each_update}
+            trainer_for(trial).fit(net, datamodule=Data())
+
+    with pytest.raises(SpecError, match=rf"an epoch of {BATCHES + 2} updates"):
+        fit()
+
+
+def test_an_epoch_that_a_hook_cuts_short_is_no_meddling_with_the_schedule():
+    """Though Lightning steps the scheduler there without an update."""
+
+    class Short(Net):
+        def on_train_batch_start(self, _batch, number):
+            return -1 if self.current_epoch == 0 and number == 2 else None
+
+    path = study_file()
+    with Path(path).open("a") as file:
+        file.write('\n[space]\nkinds = ["LinearLR"]\n')
+    with lrsearch.trial(path) as trial:
+        fitted(trial, Short())
+    assert [each.epoch for each in curve()] == [2, 3]
+
+
+def test_stochastic_weight_averaging_may_take_the_schedulers_place():
+    """It is asked for, and puts in a scheduler of its own for the last epochs."""
+    averaging = StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
+    arguments = {"accelerator": "cpu", "callbacks": averaging}
+    result = optimize(Net, Data(), trials=1, epochs=3, kinds=["LinearLR"], pruner="none", trainer=arguments)
+    assert [each.epochs for each in result.records] == [3]
 
 
 def test_a_schedule_that_waits_for_losses_needs_a_validation_after_every_epoch():
@@ -299,23 +493,47 @@ def test_data_without_a_length_need_a_limit():
         assert len(fitted(trial, None, Stream(), limit_train_batches=5).lrs) == 5 * EPOCHS
 
 
-def fit_with(**options):
+class Untrained(Net):
+    """Fails as soon as it is trained."""
+
+    def training_step(self, _batch, _number):
+        """Fail."""
+        raise AssertionError("trained")
+
+
+def fit_with(module=Net, **options):
     """Train a trial with a callback of these options."""
     with lrsearch.trial(study_file()) as trial:
-        net = Net()
+        net = module()
         net.configure_optimizers = lambda: configure_optimizers(net, trial)
         trainer_for(trial, callbacks=[TrialCallback(trial, **options)]).fit(net, datamodule=Data())
         return net
 
 
 def test_a_loss_that_is_not_logged_is_told_with_those_that_are():
-    """And the trial has failed."""
-    with pytest.raises(InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'"):
-        fit_with(monitor="loss")
+    """By the sanity check, before an epoch is trained for nothing."""
+    with pytest.raises(
+        InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'.*num_sanity_val_steps=0"
+    ):
+        fit_with(monitor="loss", module=Untrained)
     assert records()[0].state == "FAIL"
 
 
-def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built(capsys):
+def test_without_a_sanity_check_a_loss_that_is_not_logged_is_told_after_an_epoch():
+    """Some modules log it only then, or log nothing in a sanity check."""
+
+    class Late(Net):
+        def validation_step(self, batch, number):
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, number)
+
+    fit_with(module=Late)
+    assert records()[0].state == "COMPLETE"
+    with pytest.raises(InputError, match=r"has not logged 'loss', but 'mae', 'val_loss'"):
+        fit_with(monitor="loss", module=Late)
+
+
+def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     """The module's own optimizer is not asked for; the study is stored, and goes on under its name."""
 
     class Own(Net):
@@ -330,22 +548,83 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built(capsys):
     assert isinstance(optimizer, torch.optim.SGD)
     assert scheduler.schedule.total_steps == 2 * BATCHES
     assert len(optimize(Own, Data(), trials=6, **arguments).trials) == 6
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_search_shows_its_progress_and_no_more(progress, capsys, caplog):
+    """Lightning would say before each trial which devices there are; the bar can be left out too."""
+    arguments = {"pruner": "none", "progress": progress, "trainer": {"accelerator": "cpu"}}
+    optimize(Net, Data(), trials=3, epochs=1, **arguments)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "GPU available" not in printed.err
+    shown = re.findall(r"\b\d/3 \[", printed.err)
+    assert [*shown[:1], *shown[-1:]] == (["0/3 [", "3/3 ["] if progress else [])  # it may skip some between
+    assert re.sub(r".*/3 \[.*", "", printed.err).strip() == ""
+    assert "GPU available" not in caplog.text
+    Trainer(accelerator="cpu", logger=False)
+    assert "GPU available" in caplog.text  # afterwards Lightning says it as before
+
+
+def test_processes_that_train_together_are_refused_by_a_search(monkeypatch, storage):
+    """Those that torchrun starts would each have a search of its own; how they share trials is told."""
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "1",
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"in one process, but 2 would train together. Let torchrun"):
+        optimize(Net, Data(), epochs=1, trainer={"accelerator": "cpu"})
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
 
 
 def test_all_trials_of_a_search_begin_with_the_same_weights():
-    """Learning rates are compared, and not luck."""
-    weights = []
+    """And have the same order of batches: learning rates are compared, and not luck."""
+    weights, batches = [], []
 
     class Noted(Net):
         def __init__(self):
             super().__init__()
             weights.append(self.net.weight.detach().clone())
 
+        def on_train_batch_start(self, batch, number):
+            if number == 0:
+                batches.append(batch[0].clone())
+
     optimize(Noted, Data(), trials=3, epochs=1, trainer={"accelerator": "cpu"})
-    assert all(torch.equal(each, weights[0]) for each in weights)
+    optimize(Noted, Data(), trials=1, epochs=1, seed=1, trainer={"accelerator": "cpu"})
+    assert len(weights) == len(batches) == 4
+    for noted in (weights, batches):
+        assert [torch.equal(each, noted[0]) for each in noted] == [True, True, True, False]
+
+
+def test_a_compiled_module_trains_with_the_trials_optimizer():
+    """Lightning asks the module inside for its optimizer, and that is not the one it was given."""
+
+    class Own(Net):
+        def configure_optimizers(self):
+            raise AssertionError("not asked")
+
+    def compiled():
+        return torch.compile(Own(), backend="eager")
+
+    result = optimize(compiled, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"})
+    assert result.steps_per_epoch == BATCHES
+    assert len({each.value for each in result.records}) == 2
+    with pytest.raises(InputError, match=r"lambda: Net\(width=64\), but got OptimizedModule"):
+        optimize(compiled(), Data(), epochs=1)
+
+
+def test_layers_that_the_first_batch_sizes_are_trained():
+    """Until then nobody can tell how many weights the module has."""
+
+    class Lazy(Net):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.LazyLinear(1)
+
+    assert len(optimize(Lazy, Data(), trials=2, epochs=1, trainer={"accelerator": "cpu"}).trials) == 2
 
 
 def test_a_trial_knows_nothing_of_what_another_taught_its_callbacks():
@@ -354,6 +633,38 @@ def test_a_trial_knows_nothing_of_what_another_taught_its_callbacks():
     arguments = {"accelerator": "cpu", "callbacks": impatient}
     result = optimize(Net, Data(), trials=3, epochs=4, pruner="none", trainer=arguments)
     assert [each.epochs for each in result.records] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_each_trial_has_a_log_of_its_own(several):
+    """A logger that is given takes a new version for each."""
+    logger = CSVLogger("logs", name="net")
+    arguments = {"accelerator": "cpu", "logger": [logger] if several else logger}
+    optimize(Net, Data(), trials=2, epochs=2, pruner="none", trainer=arguments)
+    logs = sorted(Path("logs").rglob("metrics.csv"))
+    assert [each.parent.name for each in logs] == ["version_0", "version_1"]
+    assert [each.read_text().count("\n") for each in logs] == [3, 3]
+
+
+def test_callbacks_that_save_or_show_may_be_given():
+    """Though without them nothing is saved or shown."""
+    callbacks = [ModelCheckpoint(dirpath="saved"), TQDMProgressBar(refresh_rate=0)]
+    optimize(Net, Data(), trials=1, epochs=1, trainer={"accelerator": "cpu", "callbacks": callbacks})
+    assert len(list(Path("saved").glob("*.ckpt"))) == 1
+
+
+def test_a_callback_that_cannot_be_copied_is_refused(storage):
+    """Before there is a study, as each trial needs one."""
+
+    class Locked(Callback):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.raises(
+        InputError, match=r"copies of trainer's callbacks, but one cannot be copied \(cannot pickle"
+    ):
+        optimize(Net, Data(), epochs=1, trainer={"accelerator": "cpu", "callbacks": Locked()})
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
 
 
 def test_a_module_that_brings_its_data_needs_no_other():
@@ -428,7 +739,23 @@ def test_ctrl_c_ends_a_search_and_tells_how_to_go_on(capsys):
         ({"trainer": {"check_val_every_n_epoch": 2}}, r"limit_val_batches makes validation shorter"),
         ({"trainer": {"accelerator": "cpu", "devices": 2}}, r"in one process, but 2 would train together"),
         ({"module": Net()}, r"such as its class Net or lambda: Net\(width=64\), but got Net"),
+        (
+            {"module": torch.compile(Net(), backend="eager")},
+            r"lambda: Net\(width=64\), but got OptimizedModule",
+        ),
+        ({"module": nn.Linear}, r"makes a new LightningModule .* but got <class .*Linear"),
+        (
+            {"module": OtherNet},
+            r"module is of the package pytorch_lightning: import lightning\.pytorch as pl",
+        ),
         ({"datamodule": Data}, r"datamodule is a LightningDataModule, not its class"),
+        ({"datamodule": OtherData()}, r"datamodule is of the package pytorch_lightning"),
+        ({"trainer": Trainer(logger=False)}, r"a table of Trainer's arguments.* but got <lightning"),
+        ({"n_trials": 5}, r"argument of lrsearch\.lightning\.optimize: 'n_trials'. Did you mean 'trials'"),
+        ({"device": "cpu"}, r"'device'\. Known: .*, storage, trainer"),
+        ({"metrics": "mae"}, r"metrics are names, such as metrics=\('mae',\), but got 'mae'"),
+        ({"metrics": ("mae", "epoch")}, r"what every report has, but got 'epoch'"),
+        ({"kinds": "LinearLR"}, r"kinds=\['LinearLR'\], but got 'LinearLR'"),
     ],
 )
 def test_what_a_search_cannot_use_is_refused_before_training(arguments, message, storage):
@@ -436,6 +763,31 @@ def test_what_a_search_cannot_use_is_refused_before_training(arguments, message,
     with pytest.raises(InputError, match=message):
         optimize(**{"module": Net, "datamodule": Data(), "epochs": 2, **arguments})
     assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: None, r"makes a new LightningModule .* but made None"),
+        (lambda: nn.Linear(1, 1), r"but made Linear"),
+        (lambda: OtherNet(), r"is of the package pytorch_lightning"),  # not the class itself
+    ],
+)
+def test_what_makes_no_module_is_told_so(made, message):
+    """In the words of the argument, and not by what Lightning finds missing in it."""
+    with pytest.raises(InputError, match=message):
+        optimize(made, Data(), epochs=1, trials=1, trainer={"accelerator": "cpu"})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"), [("mae", r"\('mae',\)"), (("valid_loss",), r"every report has")]
+)
+def test_a_callback_refuses_names_that_are_none(metrics, message):
+    """As a search does."""
+    with lrsearch.trial(study_file()) as trial:
+        with pytest.raises(InputError, match=message):
+            TrialCallback(trial, metrics=metrics)
+        trial.report(1, 0.5)
 
 
 def test_a_misspelt_name_is_told_with_the_one_that_was_meant():

@@ -1,8 +1,10 @@
 """Searches with Hugging Face's Trainer, against the real library, on a tiny model that nobody downloads."""
 
+import gc
 import importlib
 import os
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,14 @@ from transformers import (
 
 import lrsearch
 from lrsearch.api.trials import train_trials
-from lrsearch.errors import InputError
+from lrsearch.errors import InputError, SpecError
 from lrsearch.schedules import Schedule
 from lrsearch.storage.database import open_database
 from lrsearch.storage.epochs import curves
 from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
-from lrsearch.transformers import attach, optimize, updates_per_epoch
+from lrsearch.transformers import TrialCallback, attach, optimize, updates_per_epoch
+from tests.documentation.pages import blocks_of
 
 pytestmark = pytest.mark.slow  # transformers takes seconds to import, and to make a Trainer
 
@@ -175,19 +178,34 @@ def test_evaluations_before_and_after_the_training_are_not_reported():
     assert [each.epoch for each in curve] == [1, 2]
 
 
-def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch():
-    """As complete, with what its trainer evaluates at the end."""
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LinearLR"])
+def test_a_training_that_is_broken_off_within_an_epoch_reports_that_epoch(kind):
+    """As complete, with what its trainer evaluates at the end; also where the schedule waits for losses."""
 
     class Impatient(TrainerCallback):
         def on_step_end(self, _args, state, control, **_kwargs):
             control.should_training_stop = state.global_step == 7
 
-    with lrsearch.trial(study_file()) as trial:
+    with lrsearch.trial(study_file(f'kinds = ["{kind}"]')) as trial:
         made = trainer([Impatient()])
         attach(made, trial)
         made.train()
     curve = stored(lambda database, record: curves(database, record.uuid))
     assert [each.epoch for each in curve] == [1, 2]
+
+
+def test_a_schedule_that_was_built_for_longer_epochs_is_told_so():
+    """A whole epoch is none that was broken off."""
+    path = study_file('kinds = ["ReduceLROnPlateau"]')
+
+    def train():
+        with lrsearch.trial(path) as trial:
+            made = trainer([TrialCallback(trial)])
+            made.optimizer, made.lr_scheduler = trial.build(made.model, steps_per_epoch=8)
+            made.train()
+
+    with pytest.raises(SpecError, match=r"an epoch of 8 updates"):
+        train()
 
 
 def test_a_trial_that_diverges_ends_the_training_and_is_pruned():
@@ -273,6 +291,69 @@ def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
     assert len(optimize(trainer, trials=5, name="words").trials) == 5
 
 
+def test_the_memory_of_a_trainer_is_free_when_the_next_is_made():
+    """Also that of the first, which is made to read its arguments."""
+    alive, models = [], []
+
+    def counted():
+        alive.append(sum(each() is not None for each in models))
+        made = trainer()
+        models.append(weakref.ref(made.model))
+        return made
+
+    gc.disable()  # so that nothing is free by chance
+    try:
+        optimize(counted, trials=2)
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
+
+
+def loss_of_epoch():
+    """Return the callback that the page about transformers gives to whoever trains a winner."""
+    page = Path(__file__).parents[2] / "docs" / "transformers.md"
+    [script] = [each.text for each in blocks_of(page) if each.file == "transformers_winner.py"]
+    names = {"TrainerCallback": TrainerCallback}
+    exec(script[script.index("class LossOfEpoch") : script.index("plain =")], names)
+    return names["LossOfEpoch"]()
+
+
+def test_the_callback_of_the_page_tells_a_winners_schedule_each_epochs_loss():
+    """Once, and not those of evaluations before and after the training."""
+    result = optimize(trainer, trials=1, kinds=["ReduceLROnPlateau"])
+    rates = Rates()
+    made = trainer([rates, loss_of_epoch()], eval_on_start=True)
+    made.optimizer, made.lr_scheduler = result.build(made.model, epochs=EPOCHS, steps_per_epoch=6)
+    made.train()
+    made.evaluate()
+    assert len(rates.losses) == EPOCHS + 2
+    assert made.lr_scheduler.state_dict()["valid_losses"] == rates.losses[1:-1]
+
+
+def optimizer_of(result):
+    """Return the parameters of the optimizer that a search has trained with."""
+    optimizer, _ = result.build(trainer().model)
+    [group] = optimizer.param_groups
+    return {name: group[name] for name in ("weight_decay", "betas", "eps")}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"weight_decay": 0.3, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6}],
+)
+def test_the_usual_optimizer_has_the_parameters_of_the_arguments(given):
+    """Those that the Trainer's own would have, though all parameters decay alike."""
+    own = trainer(**given).create_optimizer().param_groups[0]
+    found = optimizer_of(optimize(lambda: trainer(**given), trials=1))
+    assert found == {name: own[name] for name in found}
+
+
+def test_an_optimizer_that_is_given_has_its_own_parameters():
+    """As everywhere; those of the arguments belong to the usual one."""
+    result = optimize(lambda: trainer(weight_decay=0.3), trials=1, optimizer="AdamW")
+    assert optimizer_of(result)["weight_decay"] == 0.01
+
+
 def test_a_trained_model_is_not_trained_on():
     """Each trial begins with new weights, or its loss would be the work of all before it."""
     made = trainer()
@@ -296,6 +377,66 @@ def test_processes_that_train_together_are_refused_by_a_search(monkeypatch):
         train_trials(print, "search", trials=1, epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_steps": 5}, r"max_steps=5: TrainingArguments\(num_train_epochs=\.\.\.\)"),
+        ({"eval_strategy": "no"}, r"eval_strategy='no'"),
+        ({"eval_delay": 2}, r"eval_delay=2"),
+        ({"auto_find_batch_size": True}, r"auto_find_batch_size=True"),
+    ],
+)
+def test_a_trainer_that_a_search_cannot_use_is_refused_before_there_is_a_study(arguments, message, storage):
+    """So that it costs no trial."""
+    with pytest.raises(InputError, match=message):
+        optimize(lambda: trainer(**arguments), trials=1)
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+def test_a_trainer_that_makes_its_model_itself_is_refused_before_there_is_a_study(storage):
+    """As it would drop each trial's optimizer."""
+
+    def made():
+        plain = trainer()
+        return Trainer(
+            model_init=lambda: plain.model,
+            args=plain.args,
+            train_dataset=plain.train_dataset,
+            eval_dataset=plain.eval_dataset,
+        )
+
+    with pytest.raises(InputError, match=r"instead of model_init"):
+        optimize(made, trials=1)
+    assert not Path(storage.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 3}, r"num_train_epochs of the trainer's arguments says .* leave epochs=3 out"),
+        ({"n_trials": 5}, r"argument of lrsearch\.transformers\.optimize: 'n_trials'. Did you mean 'trials'"),
+        ({"lr": 0.1}, r"'lr'"),
+        ({"metrics": "eval_runtime"}, r"metrics=\('eval_runtime',\), but got 'eval_runtime'"),
+        ({"metrics": ("epoch",)}, r"what every report has, but got 'epoch'"),
+        ({"kinds": "OneCycleLR"}, r"kinds=\['OneCycleLR'\]"),
+        ({"optimizer": "LBFGS"}, r"LBFGS computes a batch's loss several times"),
+        ({"optimizer": {"name": "LBFGS"}}, r"take another optimizer, such as AdamW"),
+    ],
+)
+def test_what_a_search_cannot_use_is_refused_before_a_trainer_is_made(arguments, message):
+    """In the names that the caller has written."""
+    with pytest.raises(InputError, match=message):
+        optimize(lambda: pytest.fail("made"), **arguments)
+
+
+def test_an_optimizer_that_no_trainer_can_step_is_refused_in_a_program_too():
+    """Where the study file names it."""
+    with lrsearch.trial(study_file(optimizer="LBFGS")) as trial:
+        with pytest.raises(InputError, match=r"LBFGS computes a batch's loss several times"):
+            attach(trainer(), trial)
+        trial.report(1, 0.5)
+
+
 def test_a_share_of_an_epoch_is_no_length_of_a_trial():
     """Its pruner counts whole ones."""
     with pytest.raises(InputError, match=r"whole number of epochs, but got 1\.5"):
@@ -314,6 +455,38 @@ def test_all_trials_of_a_search_begin_with_the_same_weights():
     optimize(noted, trials=2)
     assert len(weights) == 3  # one to read the arguments
     assert all(torch.equal(each, weights[0]) for each in weights)
+
+
+def first_batches(trials, seed, **arguments):
+    """Return the words of each trial's first batch."""
+    batches = []
+
+    class Noting(Trainer):
+        def training_step(self, model, inputs, *others):
+            if self.state.global_step == 0:
+                batches.append(inputs["input_ids"].tolist())
+            return super().training_step(model, inputs, *others)
+
+    def noting():
+        plain = trainer(**arguments)
+        data = {"train_dataset": plain.train_dataset, "eval_dataset": plain.eval_dataset}
+        return Noting(plain.model, plain.args, **data)
+
+    optimize(noting, trials=trials, seed=seed, pruner="none")
+    return batches
+
+
+def test_the_seed_of_a_search_decides_the_order_of_batches():
+    """It is that of all its trials; of another seed it is another, though the arguments have the same."""
+    batches = first_batches(2, seed=0)
+    assert len(batches) == 2
+    assert batches[0] == batches[1]
+    assert first_batches(1, seed=1)[0] != batches[0]
+
+
+def test_a_seed_of_the_data_alone_decides_their_order():
+    """Whoever gives one wants it."""
+    assert first_batches(1, seed=0, data_seed=5) == first_batches(1, seed=1, data_seed=5)
 
 
 @pytest.mark.parametrize("package", ["transformers", "accelerate"])
