@@ -66,7 +66,6 @@ CASES = (
     Case("regression", "examples/regression.py:task", "--trials 40"),
     Case("convolution", "examples/convolution.py:task", "--trials 40"),
     Case("sequence", "examples/sequence.py:task", "--trials 40 --optimizer Adam"),
-    Case("characters", "examples/characters.py:task", "--trials 24 --optimizer AdamW", top=2, seeds=10),
     Case("fine-tuning", "examples/fine_tuning.py:task", "--trials 40 --optimizer Adam"),
 )
 COLUMNS: dict[str, Callable[[Standing], bool]] = {
@@ -172,7 +171,7 @@ def _cell(standing: Standing | None, said: Verdict) -> str:
 def _section(case: Case, spec: StudySpec, confirmation: Confirmation, said: Verdict) -> Iterator[str]:
     yield from ("", f"## {case.name}", "", *(f"    {command}" for command in case.commands), "")
     yield from (said.sentence, "")
-    tests = list(dict.fromkeys(name for each in said.standings for name in each.test))
+    tests = list(dict.fromkeys(name for each in said.standings for name in each.test if name != "loss"))
     headings = [
         "candidate",
         "validation loss (95%)",
@@ -180,8 +179,8 @@ def _section(case: Case, spec: StudySpec, confirmation: Confirmation, said: Verd
         "above the winner",
         "p",
     ]
-    yield from _table(headings, [_row(each, tests) for each in said.standings])
-    words = (f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in said.standings)
+    yield from _table(headings, [_row(each, tests) for each in said.by_loss])
+    words = (f"{each.candidate.name}: {candidate_words(each.candidate, spec)}" for each in said.by_loss)
     yield from ("", *(f"- {line[:1].upper()}{line[1:]}." for line in (*words, *confirmation.notes)))
 
 

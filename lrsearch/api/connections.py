@@ -24,6 +24,7 @@ from lrsearch.service.trial_files import (
 )
 
 if TYPE_CHECKING:
+    from lrsearch.service.external import ExternalTrial
     from lrsearch.service.worker import Worker
 
 Value = TypeVar("Value")
@@ -75,43 +76,55 @@ class WorkerConnection:
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
         self._open = ExitStack()  # what is left with the trial
+        self._trial: ExternalTrial | None = None
+
+    def claim(self) -> bool:
+        """Claim a slot and begin its trial; return whether the study has one that can be begun now."""
+        from lrsearch.service.external import next_trial
+
+        self._trial = next_trial(self._worker)
+        return self._trial is not None
 
     def begin(self) -> Assignment:
-        """Claim a slot and begin its trial.
+        """Return the trial that was claimed, or claim one.
 
         Raises:
             BudgetSpentError: if the study has none that can be begun now.
         """
-        from lrsearch.service.external import budget_spent, next_trial
+        from lrsearch.service.external import budget_spent
 
-        trial = next_trial(self._worker)
-        if trial is None:
+        if self._trial is None and not self.claim():
             raise budget_spent(self._worker)
-        self._trial = trial
-        return self._trial.assignment
+        return self._held.assignment
+
+    @property
+    def _held(self) -> "ExternalTrial":
+        if self._trial is None:
+            raise RuntimeError("no trial was begun")
+        return self._trial
 
     def built(self, steps_per_epoch: int, part: str | None) -> None:
         """Store how many updates an epoch has."""
-        self._trial.built(steps_per_epoch, part)
+        self._held.built(steps_per_epoch, part)
 
     def report(self, content: dict[str, Any]) -> tuple[float, str | None]:
         """Store an epoch; return its loss, and why the trial stops."""
         report = Report.of(content)
-        return report.valid_loss, self._trial.report(report)
+        return report.valid_loss, self._held.report(report)
 
     def prune(self) -> None:
         """Store that the trial was pruned."""
         with self._open:
-            self._trial.prune()
-            self._trial.finish()
+            self._held.prune()
+            self._held.finish()
 
     def fail(self, reason: str) -> None:
         """Store why the trial failed."""
         try:
             with self._open:
-                self._trial.finish(reason)
+                self._held.finish(reason)
         except DatabaseLostError:  # the error that ends the block is raised; the lease runs out by itself
-            return
+            self._worker.is_lost = True
 
     def complete(self) -> None:
         """Store the last loss as the trial's value.
@@ -120,14 +133,14 @@ class WorkerConnection:
             InputError: if nothing was reported; then the trial has failed.
         """
         with self._open:
-            ended = self._trial.finish()
+            ended = self._held.finish()
         if ended is not None and ended.result.outcome is Outcome.FAIL:
             raise InputError(f"trial {ended.number}: {ended.result.reason}: t.report(epoch, valid_loss)")
 
     def release(self) -> None:
         """Give the slot back."""
         with self._open:
-            self._trial.release()
+            self._held.release()
 
 
 class DatabaseConnection(WorkerConnection):
@@ -141,6 +154,7 @@ class DatabaseConnection(WorkerConnection):
 
     def __init__(self, study: str, url: str | None, allowed: Collection[str] = ()) -> None:
         self._study, self._url, self._allowed = study, url, allowed
+        self._trial = None
 
     def begin(self) -> Assignment:
         """Claim a slot and begin its trial.

@@ -205,7 +205,6 @@ def trial(
         InputError: if the study cannot be used, or no epoch was reported.
     """
     connection = connect(None if study is None else os.fspath(study), storage, allow_task)
-    connection = connect(None if study is None else os.fspath(study), storage, allow_task)
     with trial_of(connection, diverged_above) as current:
         yield current
 

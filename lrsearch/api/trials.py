@@ -16,14 +16,16 @@ from lrsearch.api.connections import WorkerConnection, number_of_processes
 from lrsearch.api.progress_bar import advance, progress_bar
 from lrsearch.api.result import Result, stored_result
 from lrsearch.api.trial import Trial, trial_of
-from lrsearch.errors import BudgetSpentError, InputError, StudyStoppedError
+from lrsearch.errors import InputError, StudyStoppedError
 from lrsearch.results import Outcome
 from lrsearch.review.advice import without_complete_trial
-from lrsearch.service.studies import OpenStudy, open_study, resolved
+from lrsearch.service.progress import StopReason
+from lrsearch.service.studies import OpenStudy, check_open, open_study, resolved
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.worker import WAIT_S, Worker
 from lrsearch.spec import EXTERNAL, spec_from
 from lrsearch.storage.database import Database
+from lrsearch.storage.studies import find_study
 from lrsearch.storage.trials import trial_records
 
 
@@ -81,6 +83,7 @@ def train_trials(
     Raises:
         InputError: if an argument cannot be used, or several processes train together.
         StudyStoppedError: if no trial completed.
+        StudyPausedError: if the study is paused or stopped meanwhile.
     """
     content = {
         "name": name or new_name(caller.removeprefix("lrsearch.").removesuffix(".optimize")),
@@ -137,15 +140,22 @@ def _train_all(
 ) -> None:
     """Train trials until the budget is spent; those of others are waited for, and taken over if they die."""
     with Worker(database, study, "script") as worker:
-        while worker.reason_to_stop(lambda: False, busy=False) is None:
-            try:
-                with trial_of(WorkerConnection(worker)) as current:
+        while (reason := _reason_to_stop(worker)) is None:
+            connection = WorkerConnection(worker)
+            if connection.claim():
+                with trial_of(connection) as current:
                     train(current)
-            except BudgetSpentError:
-                worker.catch_up(running=())
+                gc.collect()  # a trainer and its model refer to each other: memory of a device becomes free
+            else:
                 time.sleep(WAIT_S)
-            gc.collect()  # a trainer and its model refer to each other: their memory on a device becomes free
             show()
+    if reason in {StopReason.PAUSED, StopReason.FAILURES, StopReason.STOPPED}:
+        check_open(find_study(database, study.record.name))
+
+
+def _reason_to_stop(worker: Worker) -> StopReason | None:
+    worker.catch_up(running=())  # else a pause would be seen one trial later
+    return worker.reason_to_stop(lambda: False, busy=False)
 
 
 def _show(bar: Any, database: Database, study: OpenStudy) -> None:

@@ -65,8 +65,8 @@ def _same_weights(confirmation: Confirmation) -> Iterator[str]:
     if confirmation.same_weights:
         yield (
             "under all seeds the model begins with the same weights, so that they differ in the order of "
-            "batches alone, and single trainings scatter more widely than here. Where they should be random, "
-            "take torch.manual_seed() out of the function that makes the model: lrsearch seeds it"
+            "batches alone. Where the weights should be random, single trainings scatter more widely than "
+            "here: take torch.manual_seed() out of the function that makes the model, as lrsearch seeds it"
         )
 
 

@@ -17,8 +17,9 @@ _WARNING = (
 )
 _AVERAGE = (
     "optimizer.eval()  # puts the average of the weights into the model",
-    "# Batch normalisation has no statistics of it: call its reset_running_stats() here, and let some 50",
-    "# batches go through model, before validate() calls model.eval().",
+    "# Batch normalisation has no statistics of it: here set its momentum to None, call",
+    "# reset_running_stats(), let some 50 batches go through model, and restore momentum, before validate()",
+    "# calls model.eval().",
 )
 _DOCSTRING = '''"""Train a model, and step its schedule where that belongs.
 

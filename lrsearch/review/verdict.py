@@ -131,11 +131,17 @@ def better_rivals(found: Verdict) -> list[Standing]:
 
 
 def nearest_baseline(found: Verdict) -> Standing | None:
-    """Return the winner if it is a baseline, else the baseline with the smallest loss, or None."""
+    """Return the winner if it is a baseline, else the one that its sentence names, or None.
+
+    Of those that lost no run: shown to be better goes before not shown to be worse, and that before the rest.
+    """
     if found.winner is not None and found.winner.candidate.is_baseline:
         return found.winner
-    whole = [each for each in found.standings if each.candidate.is_baseline and each.valid_loss is not None]
-    return min(whole, key=lambda each: each.valid_loss.mean if each.valid_loss else math.inf, default=None)
+    whole = [each for each in found.standings if each.candidate.is_baseline and not each.lost]
+    better = [each for each in whole if _is_better(each)]
+    alike = [each for each in whole if each.comparison is not None and not _is_worse(each)]
+    nearest = better or alike or whole
+    return min(nearest, key=lambda each: each.valid_loss.mean if each.valid_loss else math.inf, default=None)
 
 
 def is_as_good(standing: Standing) -> bool:
@@ -324,10 +330,10 @@ def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmatio
     baselines = [each for each in standings[1:] if each.candidate.is_baseline]
     if not baselines:
         return f"Use {winner.candidate.title}. {says}. There was no baseline to compare it with."
-    better = [each for each in baselines if _is_better(each)]
+    better = [each for each in baselines if _is_better(each) and not each.lost]
     if better:
         return _sentence_of_better(winner, better, says)
-    unlike = [each for each in baselines if each.comparison is None or _is_worse(each)]
+    unlike = [each for each in baselines if each.comparison is None or each.lost or _is_worse(each)]
     alike = [each for each in baselines if each not in unlike]
     if alike:
         return _sentence_without_difference(winner, alike, says)
@@ -383,8 +389,8 @@ def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], sa
 
 
 def _all_baselines(baselines: Sequence[Standing]) -> str:
-    lost = [each for each in baselines if each.comparison is None]
-    compared = [each for each in baselines if each.comparison is not None]
+    compared = [each for each in baselines if each.comparison is not None and not each.lost]
+    lost = [each for each in baselines if each not in compared]
     if not compared:
         return f"every baseline: {_names(lost)} diverged or failed"
     nearest = _nearest(compared)

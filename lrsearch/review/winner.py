@@ -10,7 +10,7 @@ from lrsearch.retrainings import Candidate, Confirmation, same_point
 from lrsearch.review.listing import TRIAL_FIELDS, trial_rows
 from lrsearch.review.verdict import Standing, nearest_baseline, verdict
 from lrsearch.schedules import Hyperparameters
-from lrsearch.spec import StudySpec, hyperparameters
+from lrsearch.spec import EXTERNAL, StudySpec, hyperparameters
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ def baseline_winner(spec: StudySpec, confirmation: Confirmation | None) -> Winne
     Raises:
         SpecError: if none was compared, or each of them diverged or failed.
     """
+    if spec.parts is not None or spec.task == EXTERNAL:
+        raise SpecError(
+            f"a baseline is one that `lrsearch confirm` compared with the trials, and study {spec.name!r} "
+            f"cannot be confirmed: {'it has parts' if spec.parts else 'a script of yours trains it'}"
+        )
     said = verdict(confirmation) if confirmation is not None else None
     found = nearest_baseline(said) if said is not None else None
     if said is None or found is None:
@@ -117,13 +122,14 @@ def found_since(
         trials: of the study.
         compared: the candidates of the confirmation; of baselines the search has found nothing.
     """
-    complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
-    best = min(complete, key=lambda each: (each.value, each.number), default=None)
     known = [each.search_value for each in compared if each.search_value is not None]
-    if best is None or not known or (best.value or 0.0) >= min(known):
-        return None
-    point = hyperparameters(spec, best.params).to_point()  # a first trial may be a baseline itself
-    return None if any(same_point(point, each.point) for each in compared) else best
+    complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
+    better = [each for each in complete if known and (each.value or 0.0) < min(known)]
+    for trial in sorted(better, key=lambda each: (each.value, each.number)):
+        point = hyperparameters(spec, trial.params).to_point()  # a first trial may be a baseline itself
+        if not any(same_point(point, each.point) for each in compared):
+            return trial
+    return None
 
 
 def winner_row(best: TrialRecord, found: Winner | None, trials: Iterable[TrialRecord]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _CLOSURE = (
 )
 _MODES = (
     "# optimizer.train() before the updates of an epoch; optimizer.eval() before validating or saving,",
-    "# where batch normalisation needs new statistics: reset_running_stats(), 50 batches in training mode",
+    "# where batch normalisation needs new statistics: with momentum None, reset_running_stats(), 50 batches",
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
-from lrsearch.retrainings import Candidate, same_point
+from lrsearch.retrainings import Candidate, Point, same_point
 from lrsearch.search.first_trials import first_trials
 from lrsearch.service.baselines import Baseline, one_cycle, recipe, tuned_linear_decay
 from lrsearch.service.retraining import RetrainingProgress, Workshop
@@ -77,11 +77,11 @@ def confirm(
     seeds, epochs = fresh_seeds(spec, plan.seeds), plan.epochs or spec.epochs or 1
     if epochs != spec.epochs:  # what the search found for them was found in runs of another length
         candidates = [replace(each, search_value=None) for each in candidates]
+    alike = begin_alike(workshop.task, (seeds[0], seeds[1]))
     trained = yield from _trained(workshop, candidates, rivals, (seeds, epochs), stop_requested)
     if trained:
         notes = [each.note for each in found if each.note is not None] + [each.note for each in rivals]
         everybody = [*candidates, *(each.candidate for each in rivals if each.candidate is not None)]
-        alike = begin_alike(workshop.task, (seeds[0], seeds[1]))
         record_confirmation(
             workshop.database, workshop.study_uuid, everybody, seeds, epochs, notes, same_weights=alike
         )
@@ -131,11 +131,23 @@ def ranked_trials(workshop: Workshop) -> list[Candidate]:
             f"see it: lrsearch show {shlex.quote(name)}"
         )
     ranked = sorted(complete, key=lambda each: (each.value or 0.0, each.number))
-    return [_candidate(workshop.spec, each) for each in ranked]
+    recipes = tuple(first_trials(workshop.spec).points.items())
+    return [_candidate(workshop.spec, each, recipes) for each in ranked]
 
 
-def _candidate(spec: StudySpec, record: TrialRecord) -> Candidate:
+def _candidate(spec: StudySpec, record: TrialRecord, recipes: Sequence[tuple[str, Point]]) -> Candidate:
     point = hyperparameters(spec, record.params).to_point()
-    recipes = first_trials(spec).points.items()
-    recipe = next((name for name, searched in recipes if same_point(searched, record.params)), None)
+    recipe = _recipe(record, recipes)
     return Candidate(f"trial {record.number}", point, record.number, record.value, recipe=recipe)
+
+
+def _recipe(record: TrialRecord, recipes: Sequence[tuple[str, Point]]) -> str | None:
+    """Return the name of the recipe that a trial is, or None; the range of lr may have grown meanwhile."""
+    if record.number >= len(recipes):  # first trials come first
+        return None
+    found = _without_lr(record.params)
+    return next((name for name, point in recipes if same_point(_without_lr(point), found)), None)
+
+
+def _without_lr(point: Point) -> Point:
+    return {name: value for name, value in point.items() if name != "lr"}

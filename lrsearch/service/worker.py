@@ -110,6 +110,7 @@ class Worker:
         self._stored = study.record.spec
         self._optuna: tuple[int, optuna.Study] | None = None
         self._name = name or new_name()
+        self.is_lost = False  # whether the database has not answered for too long: nobody asks it again
         join_study(database, study.record.uuid, self._name, this_process(), device)
         free_the_dead(database, study.record.uuid)
         self.state = study_state(database, study.record.uuid)
@@ -141,7 +142,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, DatabaseLostError):
+            if isinstance(error, DatabaseLostError) or self.is_lost:
                 return  # its leases run out by themselves
             self._outage.try_now()
             self.release([claim for claim in self._held.values() if not self._ledger.holds(claim)])

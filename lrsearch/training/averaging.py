@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
@@ -72,19 +73,29 @@ def put_average(
         return
     # With gradients, as a training step may take some itself.
     with _new_statistics(norms), fixed_randomness(derived_seed(seed, OTHER_RANDOMNESS, epoch), data.device):
-        for batch in islice(chain.from_iterable(data.updates(seed, epoch)), STATISTICS_BATCHES):
+        batches = islice(chain.from_iterable(data.updates(seed, epoch)), STATISTICS_BATCHES)
+        for number, batch in enumerate(batches, 1):
+            for each in norms:
+                # None makes plain means; a layer with a forward of its own may need a number.
+                each.momentum = None if type(each).forward is _BatchNorm.forward else 1 / number
             training_loss(task, model, batch)
 
 
 @contextmanager
 def _new_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Reset running statistics, and let them be plain means meanwhile."""
-    momenta = [each.momentum for each in norms]
+    """Reset running statistics, and give back what no batch has reached, and every momentum."""
+    momenta, before = [each.momentum for each in norms], [_buffers(each) for each in norms]
     for each in norms:
         each.reset_running_stats()
-        each.momentum = None
+    reset = [_buffers(each) for each in norms]
     try:
         yield
     finally:
-        for each, momentum in zip(norms, momenta, strict=True):
+        for each, momentum, old, untouched in zip(norms, momenta, before, reset, strict=True):
             each.momentum = momentum
+            if all(torch.equal(value, untouched[name]) for name, value in each.named_buffers()):
+                each.load_state_dict(each.state_dict() | old)
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.named_buffers()}

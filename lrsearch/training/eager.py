@@ -227,10 +227,12 @@ def build_model(task: Task, seed: int, device: torch.device) -> nn.Module:
 
 
 def begin_alike(task: Task, seeds: tuple[int, int]) -> bool:
-    """Return whether a task's models have the same initial weights under two seeds."""
-    one, other = (build_model(task, seed, torch.device("cpu")) for seed in seeds)
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    """Return whether a task's models begin alike under two seeds; False where they cannot be compared."""
+    one, other = (build_model(task, seed, torch.device("cpu")).state_dict() for seed in seeds)
+    try:
+        return all(torch.equal(value, other[name]) for name, value in one.items())
+    except Exception:  # of tensors without a comparison, such as sparse or lazy ones
+        return False
 
 
 def share_tensors(model: nn.Module, other: nn.Module) -> bool:

@@ -10,10 +10,12 @@ import pytest
 from torch import nn
 
 from lrsearch.api.trials import train_trials
+from lrsearch.errors import DatabaseLostError, StudyPausedError
 from lrsearch.service.worker import Worker
 from lrsearch.storage.database import open_database
 from lrsearch.storage.slots import Slots
 from lrsearch.storage.studies import find_study
+from lrsearch.storage.study_states import set_state
 
 SPACE = {"lr": {"low": 0.01, "high": 1.0, "log": True}, "warmup_fraction": 0.0}
 
@@ -67,6 +69,33 @@ def other_process(seconds):
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout.readline() == "began\n"
         yield process
+
+
+def test_a_study_that_is_paused_meanwhile_begins_no_other_trial(storage):
+    """And the call says so, with the command that lets it go on."""
+    begun = []
+
+    def train(trial):
+        begun.append(trial.number)
+        report_lr(trial)
+        with open_database(storage) as database:
+            set_state(database, find_study(database, "s").uuid, "paused")
+
+    with pytest.raises(StudyPausedError, match="lrsearch resume s"):
+        searched(train, trials=4)
+    assert begun == [0]
+
+
+def test_a_lost_database_does_not_hide_the_functions_error(monkeypatch):
+    """And is not asked again on the way out, as each question waits for minutes."""
+    monkeypatch.setattr(Slots, "finish", lambda *_arguments: (_ for _ in ()).throw(DatabaseLostError()))
+    monkeypatch.setattr(Slots, "release", lambda *_arguments: pytest.fail("it was asked again"))
+
+    def train(_trial):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        searched(train)
 
 
 def test_a_trial_that_another_process_trains_is_waited_for():

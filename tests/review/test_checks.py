@@ -84,6 +84,8 @@ def test_a_first_trial_that_was_compared_as_a_baseline_is_not_found_since():
     recipe = replace(compared.candidates[1], point=point)
     assert found_since(study(), [*trials(), better], compared.candidates) == better
     assert found_since(study(), [*trials(), better], (compared.candidates[0], recipe)) is None
+    new = TrialRecord(31, "COMPLETE", 0.2, False, {**GOOD, "lr": 0.2}, 10)
+    assert found_since(study(), [*trials(), better, new], (compared.candidates[0], recipe)) == new
 
 
 def test_seeds_that_all_begin_alike_are_told():

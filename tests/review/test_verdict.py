@@ -11,6 +11,7 @@ from lrsearch.review.verdict import (
     better_rivals,
     estimate,
     holm,
+    nearest_baseline,
     optimism_text,
     p_text,
     paired_p,
@@ -271,3 +272,15 @@ def test_a_rival_without_a_winner_is_told_by_its_own_loss():
     said = verdict(confirmation(later)).sentence
     assert said.startswith("Trial 7 was best on the seeds that select, but diverged or failed on one")
     assert "rival has a loss of 0.6133 (" in said
+
+
+def test_the_baseline_that_may_do_as_well_is_the_one_that_the_sentence_names():
+    """Not a nearer one that is shown to be worse, and none that lost a run."""
+    noisy = [*WORSE[:3], 0.49, 0.56, 0.51]
+    near = [x + 0.005 for x in CLEAR]
+    found = verdict(confirmation({"trial 1": CLEAR, "near": near, "noisy": noisy, "lost": [INF, *CLEAR[1:]]}))
+    assert "that of noisy is " in found.sentence
+    assert nearest_baseline(found).candidate.name == "noisy"
+    without = verdict(confirmation({"trial 1": CLEAR, "lost": [INF, *CLEAR[1:]]}))
+    assert nearest_baseline(without) is None
+    assert without.sentence.endswith("lower than that of every baseline: lost diverged or failed.")

@@ -80,6 +80,45 @@ def test_a_layer_that_is_kept_out_of_training_keeps_its_statistics():
     assert torch.equal(model[1].running_mean, torch.zeros(4))
 
 
+class Own(nn.BatchNorm1d):
+    """A layer whose forward is its own, and takes its momentum for a number."""
+
+    def forward(self, inputs):
+        """Normalise as usual."""
+        statistics = (self.running_mean, self.running_var)
+        own = (self.weight, self.bias, self.training, self.momentum, self.eps)
+        return nn.functional.batch_norm(inputs, *statistics, *own)
+
+
+def test_a_layer_of_the_users_own_gets_plain_means_too():
+    """Although it cannot do without a number for its momentum."""
+    task, data, model, optimizer = trained(
+        "SGDScheduleFree", lambda: nn.Sequential(nn.Linear(3, 4), Own(4), nn.Linear(4, 1))
+    )
+    put_average(task, model, optimizer, data, seed=0, epoch=0)
+    inside = [model[0](inputs).detach() for [(inputs, _targets)] in data.updates(0, 0)]
+    mean = torch.stack([each.mean(dim=0) for each in inside]).mean(dim=0)
+    torch.testing.assert_close(model[1].running_mean, mean, rtol=1e-5, atol=1e-6)
+    assert model[1].momentum == 0.1
+
+
+def test_a_layer_that_no_batch_reaches_keeps_its_statistics():
+    """Such as one that validation alone uses."""
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.other = normalised(), nn.BatchNorm1d(4)
+            self.other.running_mean.fill_(2.0)
+
+        def forward(self, inputs):
+            return self.net(inputs)
+
+    task, data, model, optimizer = trained("SGDScheduleFree", Beside)
+    put_average(task, model, optimizer, data, seed=0, epoch=0)
+    assert torch.equal(model.other.running_mean, torch.full((4,), 2.0))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trainer_judges_the_average_with_its_own_statistics(name):
     """Both that of the search and the one that logs; computed here by hand."""
