@@ -66,6 +66,7 @@ CASES = (
     Case("regression", "examples/regression.py:task", "--trials 40"),
     Case("convolution", "examples/convolution.py:task", "--trials 40"),
     Case("sequence", "examples/sequence.py:task", "--trials 40 --optimizer Adam"),
+    Case("characters", "examples/characters.py:task", "--trials 24 --optimizer AdamW", top=2, seeds=10),
     Case("fine-tuning", "examples/fine_tuning.py:task", "--trials 40 --optimizer Adam"),
 )
 COLUMNS: dict[str, Callable[[Standing], bool]] = {
