@@ -34,8 +34,10 @@ def checks(
         storage: URL of the database without its password, where commands must name it; else None.
     """
     found = verdict(confirmation)
-    winner = found.winner.candidate.trial if found.winner is not None else None
-    best = next((each for each in trials if each.number == winner), None)
+    winner = found.winner.candidate if found.winner is not None else None
+    # A first trial has the values of its recipe, wherever they lie.
+    searched = winner.trial if winner is not None and winner.recipe is None else None
+    best = next((each for each in trials if each.number == searched), None)
     commands = _Commands(spec, storage)
     return [
         *_same_weights(confirmation),

@@ -95,6 +95,12 @@ def test_seeds_that_all_begin_alike_are_told():
     assert "torch.manual_seed()" in doubt
 
 
+def test_the_values_of_a_first_trial_are_the_recipes():
+    """No search has driven them to the ends of their ranges."""
+    recipes = confirmation({"trial 1": CLEAR, "the recipe": WORSE}, recipes={"trial 1": "linear decay"})
+    assert checks(study(), trials({"StepLR.gamma": 0.899}), recipes) == []
+
+
 def test_few_complete_trials_ask_for_more():
     """Below ten."""
     (doubt,) = checks(study(), trials(complete=9), found())
