@@ -58,3 +58,13 @@ def test_the_table_of_the_readme_is_the_pages():
     ]
     assert tables[0] == tables[1]
     assert tables[0].count("\n| ") == len(rivals.CASES) + 1
+
+
+def test_the_verdict_of_the_first_pages_is_that_of_the_benchmark():
+    """Word by word, in the README and the tutorial; the site's first page has its beginning."""
+    page = " ".join((rivals.DOCS / "rivals-benchmark.md").read_text().split())
+    for path in (rivals.DOCS.parent / "README.md", rivals.DOCS / "tutorial.md", rivals.DOCS / "index.md"):
+        [said] = re.findall(
+            r"^(Use trial \d+ .*?)(?: \.\.\.\n|\n\n|\n```)", path.read_text(), re.MULTILINE | re.DOTALL
+        )
+        assert " ".join(said.split()) in page, path
