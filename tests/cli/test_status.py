@@ -141,12 +141,24 @@ def test_an_unknown_study_is_refused_with_the_nearest(running):
     assert "Did you mean 'first'?" in refused("status", "frist", "--storage", running)
 
 
+def _interruptible():
+    """Take Ctrl-C as a program that was started at a terminal does, whatever the tests' process does."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("format", "lines"), [("table", 2), ("json", 2)])
 def test_watching_prints_again_until_it_is_interrupted(running, format, lines):  # noqa: A002 # the option's name
     """Off a terminal line by line; Ctrl-C is how it is meant to end."""
     command = [sys.executable, "-m", "lrsearch", "status", "--watch", "--format", format]
     environment = os.environ | {"LRSEARCH_STORAGE": running}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_interruptible,  # it touches no lock
+    ) as process:
         first = [process.stdout.readline() for _line in range(lines)]
         see(running, LEASE_S + 10)
         time.sleep(2.5)
