@@ -6,9 +6,8 @@ from lrsearch.retrainings import Candidate, Confirmation
 from lrsearch.review.verdict import (
     Standing,
     Verdict,
+    baseline_as_good,
     interval_text,
-    is_as_good,
-    nearest_baseline,
     optimism_text,
     p_text,
     verdict,
@@ -107,11 +106,10 @@ def baseline_line(confirmation: Confirmation, best: str) -> str | None:
         confirmation: of the study.
         best: the command that prints the winner.
     """
-    found = verdict(confirmation)
-    nearest = nearest_baseline(found)
-    if nearest is None or not is_as_good(nearest):
+    baseline = baseline_as_good(verdict(confirmation))
+    if baseline is None:
         return None
-    return f"A baseline that is not shown to be worse, {nearest.candidate.name}: {best} --baseline"
+    return f"A baseline that is not shown to be worse, {baseline.candidate.name}: {best} --baseline"
 
 
 def _seeds(confirmation: Confirmation) -> str:

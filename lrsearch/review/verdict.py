@@ -144,9 +144,11 @@ def nearest_baseline(found: Verdict) -> Standing | None:
     return min(nearest, key=lambda each: each.valid_loss.mean if each.valid_loss else math.inf, default=None)
 
 
-def is_as_good(standing: Standing) -> bool:
-    """Return whether a candidate was compared with the winner, and no difference is shown."""
-    return standing.comparison is not None and not standing.comparison.is_shown
+def baseline_as_good(found: Verdict) -> Standing | None:
+    """Return the baseline that is not shown to differ from a trial that has won, or None."""
+    nearest = nearest_baseline(found)
+    compared = None if nearest is None else nearest.comparison
+    return None if compared is None or compared.is_shown else nearest
 
 
 def estimate(values: Sequence[float]) -> Estimate:

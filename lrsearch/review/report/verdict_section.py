@@ -16,9 +16,8 @@ from lrsearch.review.verdict import (
     Estimate,
     Standing,
     Verdict,
+    baseline_as_good,
     better_rivals,
-    is_as_good,
-    nearest_baseline,
     optimism_text,
     p_text,
     verdict,
@@ -65,9 +64,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
     found = verdict(confirmation)
     winner = found.winner
     reporting = len(confirmation.seeds) - confirmation.selecting
-    baseline = nearest_baseline(found)
-    alike = baseline is not None and is_as_good(baseline)
-    title = "Best on the selecting seeds" if alike else "Winner"
+    title = "Best on the selecting seeds" if baseline_as_good(found) else "Winner"
     head = _hero(study, winner, reporting, title) if winner else ""
     notes = "".join(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in confirmation.notes)
     return (
@@ -92,8 +89,8 @@ def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
 
 def _others_code(study: ShownStudy, found: Verdict) -> str:
     """Return the lines of PyTorch of a baseline not shown to be worse, and of rivals shown to be better."""
-    baseline = nearest_baseline(found)
-    others = [baseline] if baseline is not None and is_as_good(baseline) else []
+    baseline = baseline_as_good(found)
+    others = [] if baseline is None else [baseline]
     codes = {
         each.candidate.name: code_of(study, {None: _point(study, each)}, each.candidate.optimizer)
         for each in (*others, *better_rivals(found))
