@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lrsearch.retrainings import Candidate, Confirmation
-from lrsearch.review.wording import number
+from lrsearch.review.wording import capital, number
 
 LEVEL = 0.95  # of all intervals
 ALPHA = 0.05  # below it, corrected for all comparisons, a difference counts as shown
@@ -320,7 +320,7 @@ def _sentence_of_winner(standings: Sequence[Standing], confirmation: Confirmatio
     winner, seeds = standings[0], len(confirmation.seeds) - confirmation.selecting
     if winner.valid_loss is None:
         return (
-            f"{_capital(winner.candidate.title)} was best on the seeds that select, but diverged or failed "
+            f"{capital(winner.candidate.title)} was best on the seeds that select, but diverged or failed "
             "on one that reports: a smaller learning rate would be safer."
         )
     says = (
@@ -356,7 +356,7 @@ def _sentence_of_better(winner: Standing, better: Sequence[Standing], says: str)
     """Return the sentence for a winner that others beat where it was not selected."""
     best = _nearest(better)
     return (
-        f"{_capital(winner.candidate.title)} was best on the seeds that select it, but {best.candidate.name} "
+        f"{capital(winner.candidate.title)} was best on the seeds that select it, but {best.candidate.name} "
         f"is shown to be better. {says}; that of {best.candidate.name} is {_difference(best)}. Confirm again "
         "with more seeds before you use either."
     )
@@ -418,7 +418,3 @@ def _difference(standing: Standing) -> str:
 
 def _names(standings: Sequence[Standing]) -> str:
     return " and ".join(each.candidate.name for each in standings)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

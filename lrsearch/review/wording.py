@@ -28,6 +28,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def capital(text: str) -> str:
+    """Return a text that begins with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def described(hyperparameters: Hyperparameters, optimizer: str | None = None) -> str:
     """Return hyperparameters in one line, such as ``lr 0.1, StepLR(gamma 0.1), warm-up 5%``.
 

@@ -22,7 +22,7 @@ from lrsearch.review.verdict import (
     p_text,
     verdict,
 )
-from lrsearch.review.wording import number, pytorch_lines
+from lrsearch.review.wording import capital, number, pytorch_lines
 from lrsearch.schedules import Hyperparameters
 
 MOST_DECIMALS = 9
@@ -83,7 +83,7 @@ def _doubts(doubts: Sequence[str]) -> str:
 
 
 def _winners_code(study: ShownStudy, winner: Standing | None) -> str:
-    title = f"{_capital(winner.candidate.name)}, in PyTorch" if winner else ""
+    title = f"{capital(winner.candidate.name)}, in PyTorch" if winner else ""
     return _code(study, {None: _point(study, winner)}, title) if winner else ""
 
 
@@ -96,7 +96,7 @@ def _others_code(study: ShownStudy, found: Verdict) -> str:
         for each in (*others, *better_rivals(found))
     }
     return "".join(
-        f"<h3>{escape(_capital(name))}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"
+        f"<h3>{escape(capital(name))}, in PyTorch</h3>{code_block(code, 'the lines of PyTorch')}"
         for name, code in codes.items()
         if code
     )
@@ -146,10 +146,6 @@ def _point(study: ShownStudy, standing: Standing) -> Hyperparameters:
 
 def _other_figures(standing: Standing) -> list[tuple[str, Estimate]]:
     return [(name.replace("_", " "), estimate) for name, estimate in standing.figures.items()]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _metrics(study: ShownStudy, trial: ShownTrial) -> list[tuple[str, str]]:
