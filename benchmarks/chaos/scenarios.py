@@ -20,6 +20,7 @@ CUT = (
 )
 FREE = "SELECT count(*) FROM lrsearch_slots WHERE state = 'free'"
 HOLDERS = "SELECT count(DISTINCT worker) FROM lrsearch_slots"
+TAKEN_OVER = "SELECT count(*) FROM lrsearch_slots WHERE attempt > 1"
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,17 @@ def kill(stage: Stage) -> None:
 
 
 def freeze(stage: Stage) -> None:
-    """Stop some random workers for one to two leases and a half, and let them go on, again and again."""
+    """Stop some random workers for one to two leases and a half, and let them go on, again and again.
+
+    The first ones stand still until others have taken a trial of theirs: these may be busy for longer.
+    """
     lengths = random.Random(stage.trials)
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
         stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
         time.sleep(lengths.uniform(*FROZEN_LEASES) * stage.lease_s)
+        _wait_until(stage, TAKEN_OVER, lambda slots: slots > 0)
         stage.crew.thaw()
 
 
