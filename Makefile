@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 OLDEST := .venv-oldest
-SIDE_BY_SIDE := tests/adapters tests/documentation tests/review tests/test_examples.py tests/training
+SIDE_BY_SIDE := tests/adapters tests/documentation tests/review tests/search tests/service/test_confirmation.py \
+	tests/test_benchmarks.py tests/test_examples.py tests/test_pruning_benchmark.py tests/test_rate_benchmark.py \
+	tests/test_report_benchmark.py tests/test_rivals_benchmark.py tests/test_study_benchmark.py \
+	tests/test_training_benchmark.py tests/training
 
 .PHONY: search test test-slow test-oldest test-gpu lint docs clean
 

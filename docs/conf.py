@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
         r"(torch|lightning|transformers|optuna|pandas|pd|numpy|np|collections|pathlib|os|nn)\..*|Optimizer|BaseTrial",
     ),
     # names of types that no page promises
-    ("py:class", r"lrsearch\.[a-z]\w*\..*|Named|Pair|tuple\[str"),
+    ("py:class", r"lrsearch\.[a-z]\w*\..*|Named|Pair|Source|tuple\[str"),
 ]
 
 html_theme = "furo"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.arguments import as_table, database_at, given, load, new_name, stored_name
+from lrsearch.api.confirm import Source
 from lrsearch.api.progress_bar import advance, progress_bar
 from lrsearch.api.result import Result, stored_result
 from lrsearch.errors import SpecError, StudyStoppedError
@@ -101,14 +102,14 @@ def optimize(
     load_kinds(draft, allowed=draft.space.kinds or ())
     spec = resolved(draft, loaded)
     database = database_at(storage)
-    allowed = (stored_name(task), *(draft.space.kinds or ()))
+    source = Source(database, loaded, (stored_name(task), *(draft.space.kinds or ())), data_dir)
     try:
-        supervisor = Supervisor(database, spec, number_of_workers(database, spec), allowed, data_dir)
+        supervisor = Supervisor(database, spec, number_of_workers(database, spec), source.allowed, data_dir)
         with foreign_warnings_hidden():
             result = _searched(
                 supervisor,
                 spec,
-                loaded,
+                source,
                 range_test=range_test,
                 progress=progress,
                 trials_given=name is not None,
@@ -123,13 +124,13 @@ def optimize(
 def _searched(
     supervisor: Supervisor,
     spec: StudySpec,
-    task: "Task",
+    source: Source,
     *,
     range_test: bool,
     progress: bool,
     trials_given: bool,
 ) -> Result:
-    database = supervisor.database
+    database, task = source.database, source.task
     with supervisor:
         data = load_onto_device(spec, task)
         if range_test:
@@ -145,7 +146,7 @@ def _searched(
         )
         last = _run(supervisor, search, progress=progress)
     annotate(database, search.study.record, search.study.spec)
-    return _result(database, search, last)
+    return _result(search, last, source)
 
 
 def _check_workers(workers: int, task: "Task | str") -> None:
@@ -178,7 +179,7 @@ def _run(supervisor: Supervisor, search: Search, *, progress: bool) -> Progress:
     return last
 
 
-def _result(database: Database, search: Search, last: Progress) -> Result:
+def _result(search: Search, last: Progress, source: Source) -> Result:
     """Return the best trial of a search that has ended, or stopped.
 
     Raises:
@@ -192,7 +193,7 @@ def _result(database: Database, search: Search, last: Progress) -> Result:
     if last.stopped is StopReason.FAILURES:
         why = f" The last failure: {last.last_failure}" if last.last_failure else ""
         warnings.warn(f"study {spec.name!r} ended early: trials keep failing.{why}", stacklevel=4)
-    result = stored_result(database, spec)
+    result = stored_result(source.database, spec, source)
     if result is None:
         raise RuntimeError("a search with a best trial has a complete one")
     return result

@@ -21,16 +21,31 @@ def progress_bar(spec: StudySpec, *, shown: bool) -> Iterator[Any]:
     Yields:
         the bar of tqdm.
     """
+    with bar_of("trial", f"go on with name={spec.name!r}", shown=shown, total=spec.trials) as bar:
+        yield bar
+
+
+@contextmanager
+def bar_of(unit: str, go_on: str, *, shown: bool, total: int | None = None) -> Iterator[Any]:
+    """Show a bar while the block runs.
+
+    Args:
+        unit: what is counted.
+        go_on: how to go on after Ctrl-C, in words.
+        shown: whether there is anything to see but that.
+        total: what is counted to; None where that is not known yet.
+
+    Yields:
+        the bar of tqdm.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # in a notebook it advises a library of widgets, and does without
         from tqdm.auto import tqdm
-    with tqdm(
-        disable=not shown, unit="trial", total=spec.trials, mininterval=_seconds_between_pictures()
-    ) as bar:
+    with tqdm(disable=not shown, unit=unit, total=total, mininterval=_seconds_between_pictures()) as bar:
         try:
             yield bar
         except KeyboardInterrupt:
-            bar.write(f"interrupted; go on with name={spec.name!r}", file=sys.stderr)
+            bar.write(f"interrupted; {go_on}", file=sys.stderr)
             raise
 
 

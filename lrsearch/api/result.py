@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from lrsearch.api.configuration import Configuration
+from lrsearch.errors import SpecError
 from lrsearch.results import Outcome, TrialRecord
 from lrsearch.review.listing import trial_table
-from lrsearch.review.wording import described, number, pytorch_lines
-from lrsearch.schedules import Hyperparameters, Schedule
+from lrsearch.review.wording import described, number
 from lrsearch.spec import StudySpec, hyperparameters
 from lrsearch.storage.database import Database
 from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study
@@ -16,33 +17,31 @@ from lrsearch.storage.trials import trial_records
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
-    from torch.optim import Optimizer
 
-    from lrsearch.training.scheduler import ScheduleLR
+    from lrsearch.api.confirm import Source
+    from lrsearch.api.verdict import Verdict
 
 
 @dataclass(frozen=True, repr=False)
-class Result:
+class Result(Configuration):
     """The best trial of a study, ready to be built, and the study.
 
     Args:
         best: its hyperparameters.
-        value: its validation loss after the last epoch.
-        trial: its number.
         spec: what was searched.
         steps_per_epoch: optimizer updates in an epoch of the search.
+        value: its validation loss after the last epoch.
+        trial: its number.
         study: Optuna's.
         records: all trials.
+        source: with what trials are trained once more; None where code of the user's has trained them.
     """
 
-    best: Hyperparameters
     value: float
     trial: int
-    spec: StudySpec
-    steps_per_epoch: int
     study: optuna.Study
     records: tuple[TrialRecord, ...]
+    source: "Source | None" = None
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -52,36 +51,42 @@ class Result:
         rows, columns = trial_table(self.records)
         return pd.DataFrame(rows, columns=columns)
 
-    def schedule(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> Schedule:
-        """Return the best trial's schedule, stretched to another run if one is given."""
-        return Schedule(self.best, epochs or self.spec.epochs or 1, steps_per_epoch or self.steps_per_epoch)
+    def confirm(
+        self,
+        *,
+        top: int = 5,
+        seeds: int = 10,
+        epochs: int | None = None,
+        rivals: bool = False,
+        progress: bool = True,
+    ) -> "Verdict":
+        """Train the best trials and baselines on fresh seeds, and say what can be recommended.
 
-    def build(
-        self, model: "nn.Module", *, epochs: int | None = None, steps_per_epoch: int | None = None
-    ) -> tuple["Optimizer", "ScheduleLR"]:
-        """Return the best trial's optimizer of a model's parameters, in their groups, and its scheduler.
-
-        Call ``scheduler.step()`` after every update, and ``scheduler.report(valid_loss)`` after every epoch:
-        schedules with feedback need it, the others pass over it.
+        Device and number of workers are those of the search. What is trained is stored: after Ctrl-C the same
+        call goes on.
 
         Args:
-            model: on its device.
-            epochs: length of the run to come; None is that of the search.
-            steps_per_epoch: optimizer updates in an epoch of the run to come; None is that of the search.
+            top: the best trials that take part, at least 1.
+            seeds: fresh seeds, at least 4; half select the winner, half report.
+            epochs: of every run; None is the length of the search's.
+            rivals: whether schedule-free optimizers, tuned as long as the search was, take part.
+            progress: whether a bar shows how far it is.
+
+        Raises:
+            SpecError: if a number is too small, rivals are not installed, or training is code of the user's
+                that only the user can call again.
         """
-        from lrsearch.training.build import build
+        from lrsearch.api.confirm import confirmed
+        from lrsearch.service.confirmation import ConfirmationPlan
 
-        schedule = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
-        return build(model, self.spec.optimizer.name, schedule)
-
-    def code(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> str:
-        """Return the lines of PyTorch that build the same without lrsearch."""
-        run = self.schedule(epochs=epochs, steps_per_epoch=steps_per_epoch)
-        # Where scripts and other libraries count the updates, they count the last, smaller batch too.
-        loader = "" if self.spec.batch_size is None else " (a DataLoader: with drop_last=True)"
-        head = f"# for {run.epochs} epochs of {run.steps_per_epoch} updates{loader}"
-        lines = pytorch_lines(self.spec.optimizer.name, self.best, run.epochs, run.steps_per_epoch)
-        return "\n".join([head, *lines])
+        if self.source is None:
+            raise SpecError(
+                "a confirmation trains points once more, and cannot do so in study "
+                f"{self.spec.name!r}, whose trials were trained by code of your own. Train what "
+                "result.build(model) gives under other seeds, or search a lrsearch.Task"
+            )
+        plan = ConfirmationPlan(top, seeds, epochs, rivals)
+        return confirmed(self.source, self.spec, plan, progress=progress)
 
     def __repr__(self) -> str:
         return (
@@ -90,12 +95,13 @@ class Result:
         )
 
 
-def stored_result(database: Database, spec: StudySpec) -> Result | None:
+def stored_result(database: Database, spec: StudySpec, source: "Source | None" = None) -> Result | None:
     """Return the best complete trial of a stored study without parts; None if there is none.
 
     Args:
         database: where the study is; it must stay open as long as Optuna's study of the result is read.
         spec: of the study, resolved.
+        source: with what trials are trained once more, or None.
     """
     records = tuple(trial_records(database, find_study(database, spec.name)))
     complete = [each for each in records if each.state == Outcome.COMPLETE.value and each.value is not None]
@@ -111,4 +117,5 @@ def stored_result(database: Database, spec: StudySpec) -> Result | None:
         steps_per_epoch=study.user_attrs[STEPS_ATTRIBUTE],
         study=study,
         records=records,
+        source=source,
     )

@@ -118,16 +118,15 @@ def refuse_without_task(spec: "StudySpec", wish: str) -> None:
     Raises:
         SpecError: with what works.
     """
-    from lrsearch.service.tasks import OBJECT
-    from lrsearch.spec import EXTERNAL
+    from lrsearch.spec import EXTERNAL, OBJECT
 
     why = None
     if spec.task == EXTERNAL:
         why = "a script of yours trains it"
     if spec.task.endswith(OBJECT):
         why = (
-            "its task was given as an object in Python. Where it is searched by lrsearch.optimize("
-            '"FILE.py:task"), all of this works'
+            "its task was given as an object in Python. There, result.confirm() confirms it and "
+            'result.build(model) builds it; of lrsearch.optimize("FILE.py:task") commands can train it too'
         )
     if why is not None:
         raise SpecError(

@@ -287,9 +287,8 @@ def print_result(
     """
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
-    from lrsearch.review.advice import without_complete_trial
-    from lrsearch.service.tasks import references
-    from lrsearch.spec import EXTERNAL
+    from lrsearch.review.advice import how_to_confirm, without_complete_trial
+    from lrsearch.storage.masking import masked
 
     counts = ", ".join(f"{count} {name}" for name, count in last.counts.items())
     typer.echo(
@@ -298,8 +297,9 @@ def print_result(
     )
     if last.best is not None:
         print_best(database, spec)
-        if last.ended_trials >= last.trials and spec.task != EXTERNAL:
-            typer.echo(f"Next, on fresh seeds: {command('confirm', spec.name, storage, references(spec))}")
+        how = how_to_confirm(spec, None if storage is None else masked(storage))
+        if last.ended_trials >= last.trials and how is not None:
+            typer.echo(f"Next, on fresh seeds: {how}")
     elif last.ended_trials >= last.trials:
         advice = without_complete_trial(spec, last.counts, run_command(spec, None))
         typer.echo(f"{advice[0].upper()}{advice[1:]}.")

@@ -90,7 +90,7 @@ def command(verb: str, study: str, storage: str | None, allowed: Sequence[str] =
 def run_command(
     spec: "StudySpec", storage: str | None, script: str = "python train.py", engine: Sequence[str] = ()
 ) -> str:
-    """Return the command that goes on with a study.
+    """Return the command that goes on with a study, or the call where its task is an object of a program.
 
     Args:
         spec: of the study.
@@ -98,9 +98,11 @@ def run_command(
         script: what trains a trial, where that is a script of the user's.
         engine: options that choose the engine.
     """
-    from lrsearch.service.tasks import references
-    from lrsearch.spec import EXTERNAL
+    from lrsearch.review.advice import call
+    from lrsearch.spec import EXTERNAL, OBJECT, references
 
+    if spec.task.endswith(OBJECT):
+        return call(spec)
     if spec.task != EXTERNAL:
         words = command("optimize", spec.name, storage, references(spec))
         return " ".join([words, shlex.join(engine)]) if engine else words

@@ -87,15 +87,18 @@ def _facts(database: "Database", name: str) -> "StudyFacts":
 
 
 def _commands(spec: "StudySpec", storage: str | None) -> "Commands":
+    from lrsearch.review.advice import how_to_confirm
     from lrsearch.review.report.commands import Commands
-    from lrsearch.service.tasks import references
+    from lrsearch.spec import is_trained_by_commands, references
     from lrsearch.storage.masking import masked
 
+    shown = None if storage is None else masked(storage)
+    audit = command("audit", spec.name, storage, references(spec))
     return Commands(
         go_on=run_command(spec, storage),
-        confirm=command("confirm", spec.name, storage, references(spec)),
-        audit=f"{command('audit', spec.name, storage, references(spec))} --sample {SAMPLE}",
+        confirm=how_to_confirm(spec, shown),
+        audit=f"{audit} --sample {SAMPLE}" if is_trained_by_commands(spec) else None,
         report=command("report", spec.name, storage),
         trials=f"{command('trials', spec.name, storage)} --format csv",
-        storage=None if storage is None else masked(storage),
+        storage=shown,
     )

@@ -137,8 +137,7 @@ def _trials_left(database: "Database", record: "StudyRecord") -> int:
 def _worker_command(spec: "StudySpec", storage: str | None, allowed: list[str] | tuple[str, ...]) -> str:
     import shlex
 
-    from lrsearch.service.tasks import references
-    from lrsearch.spec import EXTERNAL
+    from lrsearch.spec import EXTERNAL, references
     from lrsearch.storage.masking import masked
 
     words = ["lrsearch", "worker", *(["--storage", masked(storage)] if storage else [])]

@@ -90,10 +90,11 @@ def print_winner(
         SpecError: if no trial of the study is complete yet, or no baseline was compared.
     """
     from lrsearch.cli.parameters import command
+    from lrsearch.review.advice import NO_TASK, how_to_confirm
     from lrsearch.review.confirmation_wording import baseline_line, confirmed_lines
     from lrsearch.review.winner import baseline_winner, found_since, winner
-    from lrsearch.service.tasks import references
-    from lrsearch.spec import EXTERNAL
+    from lrsearch.review.wording import capital
+    from lrsearch.storage.masking import masked
     from lrsearch.storage.retrainings import latest_confirmation
     from lrsearch.storage.studies import find_study
 
@@ -105,10 +106,9 @@ def print_winner(
         found = winner(spec, records, confirmation) if confirmation is not None else None
     if confirmation is None or found is None or found.standing is None:
         print_best(database, spec)
-        how = "A script trains this study: try it under other seeds before you rely on it"
-        if spec.task != EXTERNAL:
-            how = f"On fresh seeds: {command('confirm', spec.name, storage, references(spec))}"
-        typer.echo(f"Not confirmed: the best of many is also the luckiest. {how}")
+        how = how_to_confirm(spec, None if storage is None else masked(storage))
+        advice = capital(NO_TASK) if how is None else f"On fresh seeds: {how}"
+        typer.echo(f"Not confirmed: the best of many is also the luckiest. {advice}")
         return
     for line in confirmed_lines(found, confirmation, spec.optimizer.name):
         typer.echo(line)

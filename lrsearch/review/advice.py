@@ -1,9 +1,39 @@
-"""What to do next where a study has not found anything."""
+"""What to do next: where a study has not found anything, and where it has, but nothing is confirmed."""
 
 import shlex
 from collections.abc import Mapping
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec import EXTERNAL, OBJECT, StudySpec, references
+
+NO_TASK = "code of yours trains this study: try the best trial under other seeds before you rely on it"
+
+
+def how_to_confirm(spec: StudySpec, storage: str | None = None, **options: int | bool | None) -> str | None:
+    """Return the command that confirms a study, or the call where its task is an object of a program.
+
+    None where the training is code of the user's, which nobody else can call.
+
+    Args:
+        spec: of the study.
+        storage: URL of the database without its password, where commands must name it; else None.
+        options: of ``lrsearch confirm``, by name; False and None are left out.
+    """
+    if spec.task == EXTERNAL:
+        return None
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if spec.task.endswith(OBJECT):
+        return f"{call(spec)}.confirm({', '.join(f'{name}={value}' for name, value in given.items())})"
+    words = ["lrsearch", "confirm", spec.name]
+    for name, value in given.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    words += [] if storage is None else ["--storage", storage]
+    allowed = (word for reference in references(spec) for word in ("--allow-task", reference))
+    return shlex.join([*words, *allowed])
+
+
+def call(spec: StudySpec) -> str:
+    """Return the call with which a program goes on with a study of an object."""
+    return f"lrsearch.optimize(task, ..., name={spec.name!r})"
 
 
 def without_complete_trial(spec: StudySpec, counts: Mapping[str, int], go_on: str) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.code import is_reference
 from lrsearch.optimizers import optimizer_named
 from lrsearch.parameters import Range, Scalar
 from lrsearch.results import TrialRecord
 from lrsearch.retrainings import Confirmation
+from lrsearch.review.advice import how_to_confirm
 from lrsearch.review.verdict import Verdict, verdict
 from lrsearch.review.winner import found_since
 from lrsearch.review.wording import number
@@ -58,9 +58,12 @@ class _Commands:
 
     def __call__(self, verb: str, *options: str) -> str:
         storage = ("--storage", self.storage) if self.storage else ()
-        code = (self.spec.task, *(self.spec.space.kinds or ())) if verb == "confirm" else ()
-        allowed = [word for name in code if is_reference(name) for word in ("--allow-task", name)]
-        return shlex.join(["lrsearch", verb, self.spec.name, *options, *storage, *allowed])
+        return shlex.join(["lrsearch", verb, self.spec.name, *options, *storage])
+
+    def confirm(self, found: Verdict, seeds: int) -> str | None:
+        """Return how to confirm on more seeds, with rivals where the last confirmation had some."""
+        rivals = any(each.candidate.is_rival for each in found.standings)
+        return how_to_confirm(self.spec, self.storage, seeds=seeds, rivals=rivals)
 
 
 def _same_weights(confirmation: Confirmation) -> Iterator[str]:
@@ -73,13 +76,13 @@ def _same_weights(confirmation: Confirmation) -> Iterator[str]:
 
 
 def _found_since(
-    spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict, command: _Commands
+    spec: StudySpec, trials: Sequence[TrialRecord], found: Verdict, commands: _Commands
 ) -> Iterator[str]:
     newer = found_since(spec, trials, [each.candidate for each in found.standings])
     if newer is not None:
         yield (
             f"trial {newer.number} has a smaller loss in the search than all that were compared. Confirm "
-            f"again: {command('confirm', '--seeds', str(2 * _reporting(found)), *_rivals(found))}"
+            f"again: {commands.confirm(found, 2 * _reporting(found))}"
         )
 
 
@@ -154,19 +157,13 @@ def _many_diverged(trials: Sequence[TrialRecord], command: _Commands) -> Iterato
         )
 
 
-def _within_noise(found: Verdict, command: _Commands) -> Iterator[str]:
+def _within_noise(found: Verdict, commands: _Commands) -> Iterator[str]:
     unclear = [each for each in found.standings[1:] if each.comparison and not each.comparison.is_shown]
     others = [each for each in unclear if each.candidate.trial is None]
     if not others:
         return
     nearest = min(others, key=lambda each: each.comparison.difference.mean if each.comparison else 0.0)
-    seeds = 4 * _reporting(found)
     yield (
         f"the margin to {nearest.candidate.name} is within the noise of the seeds. More seeds see "
-        f"smaller differences: {command('confirm', '--seeds', str(seeds), *_rivals(found))}"
+        f"smaller differences: {commands.confirm(found, 4 * _reporting(found))}"
     )
-
-
-def _rivals(found: Verdict) -> list[str]:
-    """Return the option with which a confirmation compares with rivals again, if it has."""
-    return ["--rivals"] if any(each.candidate.is_rival for each in found.standings) else []

@@ -1,16 +1,16 @@
 """A winner as a module of PyTorch that runs by itself and tests its own learning rates."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import wrap
 
+from lrsearch.review.advice import NO_TASK, how_to_confirm
 from lrsearch.review.exported_check import check_lines, data_lines
 from lrsearch.review.exported_training import constant_lines, import_lines, optimizer_lines, train_lines
 from lrsearch.review.groups import has_scales
 from lrsearch.review.verdict import interval_text
 from lrsearch.review.winner import Winner
-from lrsearch.review.wording import described, in_pytorch, number
+from lrsearch.review.wording import capital, described, in_pytorch, number
 from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec, optimizer_named
 from lrsearch.trajectory import Trajectory
@@ -113,7 +113,7 @@ def _findings(spec: StudySpec, found: Winner) -> Iterator[str]:
     value = "" if found.value is None else f" Validation loss in the search: {number(found.value)}."
     name = found.name[:1].upper() + found.name[1:]
     yield f"{name}: {spec.optimizer.name}, {described(found.hyperparameters, spec.optimizer.name)}.{value}"
-    yield from _confirmation(spec.name, found)
+    yield from _confirmation(spec, found)
 
 
 def _evidence(export: Export) -> Iterator[str]:
@@ -127,10 +127,12 @@ def _evidence(export: Export) -> Iterator[str]:
         yield "The schedule is code of your own: its module must be importable where this file runs."
 
 
-def _confirmation(study: str, found: Winner) -> Iterator[str]:
+def _confirmation(spec: StudySpec, found: Winner) -> Iterator[str]:
     if found.standing is None:
-        yield "Not confirmed on fresh seeds: the best loss of a search is in part luck. To confirm it:"
-        yield f"lrsearch confirm {shlex.quote(study)}"
+        how = how_to_confirm(spec)
+        luck = "Not confirmed on fresh seeds: the best loss of a search is in part luck."
+        yield f"{luck} {capital(NO_TASK)}." if how is None else f"{luck} To confirm it:"
+        yield from () if how is None else (how,)
         return
     if found.sentence:
         yield f"Verdict: {found.sentence}"

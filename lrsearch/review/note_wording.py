@@ -1,10 +1,10 @@
 """What a study has found, in Markdown: the note on its page in Optuna's dashboard."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 
 from lrsearch.results import Outcome, TrialRecord
+from lrsearch.review.advice import NO_TASK, how_to_confirm
 from lrsearch.review.facts import StudyFacts
 from lrsearch.review.markdown import code, code_block, escaped
 from lrsearch.review.verdict import verdict
@@ -56,8 +56,10 @@ def _trust(facts: StudyFacts) -> str:
     """Return how far the best trial can be trusted: what a confirmation says, or that there is none."""
     if facts.confirmation is not None:
         return escaped(verdict(facts.confirmation).sentence)
-    command = code(f"lrsearch confirm {shlex.quote(facts.spec.name)}")
-    return f"The best trial is the luckiest run of the search, until {command} confirms it on fresh seeds."
+    how = how_to_confirm(facts.spec)
+    if how is None:
+        return f"The best trial is the luckiest run of the search, and {NO_TASK}."
+    return f"The best trial is the luckiest run of the search, until {code(how)} confirms it on fresh seeds."
 
 
 def _trials(facts: StudyFacts) -> str:

@@ -30,7 +30,7 @@ def audit(
         SpecError: if the sample is empty, or the pruner has stopped no trial.
     """
     if sample < 1:
-        raise SpecError(f"--sample of an audit must be at least 1, but got {sample}")
+        raise SpecError(f"sample of an audit must be at least 1, but got {sample}")
     spec = workshop.spec
     records = trial_records(workshop.database, find_study(workshop.database, spec.name))
     stopped = {

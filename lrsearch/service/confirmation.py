@@ -43,7 +43,7 @@ class ConfirmationPlan:
         for name, least in (("top", 1), ("seeds", LEAST_SEEDS), ("epochs", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise SpecError(f"--{name} of a confirmation must be at least {least}, but got {value}")
+                raise SpecError(f"{name} of a confirmation must be at least {least}, but got {value}")
 
 
 def confirm(

@@ -86,7 +86,7 @@ def work(pipe: "Pipe", errand: Errand) -> None:
 
 def _train(pipe: "Pipe", errand: Errand) -> None:
     from lrsearch.service.optimize import prepare  # here, because they import torch
-    from lrsearch.service.tasks import references
+    from lrsearch.spec import references
     from lrsearch.storage.database import open_database
 
     with open_database(errand.url) as database:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from lrsearch.code import is_reference, load
 from lrsearch.errors import SpecError, TaskError, UnknownNameError
 from lrsearch.schedules.own import register
-from lrsearch.spec import EXTERNAL, StudySpec
+from lrsearch.spec import EXTERNAL, OBJECT, StudySpec
 from lrsearch.tasks.catalogue import load_task, task_info, task_names
 from lrsearch.tasks.files import data_dir as find_data_dir
 
 if TYPE_CHECKING:
     from lrsearch.tasks.task import Task
-
-OBJECT = " (Python object)"
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,3 @@ def load_kinds(spec: StudySpec, allowed: Collection[str] = ()) -> None:
     for kind in spec.space.kinds or ():
         if is_reference(kind):
             register(kind, load(kind, allowed))
-
-
-def references(spec: StudySpec) -> tuple[str, ...]:
-    """Return the references of the user's code that a specification needs, its task's first."""
-    return tuple(name for name in (spec.task, *(spec.space.kinds or ())) if is_reference(name))

@@ -1,9 +1,9 @@
 """What a study is: read from a file, checked, and written out in full."""
 
 from lrsearch.optimizers import OPTIMIZERS, optimizer_named
+from lrsearch.spec.origin import EXTERNAL, OBJECT, is_trained_by_commands, references
 from lrsearch.spec.reading import blamed_on, read_spec, spec_from
 from lrsearch.spec.resolution import (
-    EXTERNAL,
     SCANS,
     check_same_study,
     hyperparameters,
@@ -17,6 +17,7 @@ from lrsearch.spec.study_spec import GroupsSpec, OptimizerSpec, RangeTestSpec, R
 
 __all__ = [
     "EXTERNAL",
+    "OBJECT",
     "OPTIMIZERS",
     "SCANS",
     "GroupsSpec",
@@ -29,10 +30,12 @@ __all__ = [
     "check_same_study",
     "hyperparameters",
     "hyperparameters_by_part",
+    "is_trained_by_commands",
     "largest_warmup_fraction",
     "optimizer_named",
     "plain_name",
     "read_spec",
+    "references",
     "resolve",
     "search_space",
     "spec_from",

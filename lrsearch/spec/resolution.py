@@ -10,11 +10,11 @@ from lrsearch.parameters import Choice, Condition, Domain, Parameter, Range, Sca
 from lrsearch.schedules import DEFAULT_KINDS, KINDS, Hyperparameters, Kind, kind_named
 from lrsearch.schedules.hyperparameters import scale_name
 from lrsearch.schedules.kinds import Limits
+from lrsearch.spec.origin import EXTERNAL
 from lrsearch.spec.study_spec import GroupSpec, GroupsSpec, StudySpec
 
 DEFAULT_WARMUP = ZeroOr(Range(0.05, 0.2))
 SCANS = ("grid", "coarse-to-fine")
-EXTERNAL = "external"  # the task of a study whose training is a script of the user's
 PART_SEPARATOR = "/"
 CONSTANT = "constant"
 _SCALE_LIMITS = Range(0.0, 1e6)

@@ -65,9 +65,8 @@ def test_an_audit_prints_what_the_pruner_has_lost(study_file):
 def test_what_cannot_be_trained_again_is_refused(verb, finished, tmp_path):
     """An unknown study, one that a script trains, one whose task is code that nobody allowed."""
     assert "Did you mean 'fin ished'?" in refused(verb, "finished")
-    assert f"--{'seeds' if verb == 'confirm' else 'sample'}" in refused(
-        verb, finished, "--seeds" if verb == "confirm" else "--sample", "0"
-    )
+    number = "seeds" if verb == "confirm" else "sample"
+    assert f"{number} of a" in refused(verb, finished, f"--{number}", "0")
     text = 'name = "mine"\ntask = "external"\ntrials = 1\nepochs = 1\n'
     (tmp_path / "mine.toml").write_text(text)
     with open_database() as database:

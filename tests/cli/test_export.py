@@ -255,7 +255,10 @@ def test_a_study_that_a_script_trains_is_no_module_but_values():
     assert "a script of yours trains it" in message
     assert "lrsearch best 'sc ript'" in message
     assert succeed("export", "sc ript", "--format", "json").json["value"] == 0.5
-    assert "A script trains this study: try it under other seeds" in succeed("best", "sc ript").out
+    assert (
+        "Code of yours trains this study: try the best trial under other seeds"
+        in succeed("best", "sc ript").out
+    )
 
 
 @pytest.mark.parametrize("format", ["python", "toml", "json"])

@@ -409,7 +409,7 @@ def test_an_optimizer_without_the_tutorials_recipe_has_its_own_default(database,
 @pytest.mark.parametrize(("name", "value", "least"), [("top", 0, 1), ("seeds", 3, 4), ("epochs", 0, 1)])
 def test_a_plan_that_shows_nothing_is_refused(name, value, least):
     """With the smallest number that does."""
-    with pytest.raises(SpecError, match=f"--{name} .* at least {least}, but got {value}"):
+    with pytest.raises(SpecError, match=f"{name} .* at least {least}, but got {value}"):
         ConfirmationPlan(**{name: value})
 
 
@@ -443,5 +443,5 @@ def test_without_a_stopped_trial_there_is_nothing_to_audit(database, task):
     workshop = searched(database, task, trials=2)
     with pytest.raises(SpecError, match="stopped no trial"):
         list(audit(workshop, 3))
-    with pytest.raises(SpecError, match="--sample of an audit must be at least 1, but got 0"):
+    with pytest.raises(SpecError, match="sample of an audit must be at least 1, but got 0"):
         list(audit(workshop, 0))

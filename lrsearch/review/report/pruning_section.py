@@ -43,11 +43,10 @@ def _saved(study: ShownStudy) -> str:
 def _without_audit(study: ShownStudy, commands: Commands) -> str:
     if not study.counts["stopped"]:
         return paragraph("Nothing was stopped, so there is nothing to audit.")
-    words = (
-        "Not known: nobody has looked at what the stopped trials would have become. Train a sample of them "
-        "to their end:"
-    )
-    return paragraph(words) + command(commands.audit)
+    words = "Not known: nobody has looked at what the stopped trials would have become."
+    if commands.audit is None:
+        return paragraph(words)
+    return paragraph(f"{words} Train a sample of them to their end:") + command(commands.audit)
 
 
 def _audit(study: ShownStudy, found: AuditFindings) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 import tomlkit
 
-from lrsearch.code import is_reference
+from lrsearch.review.advice import how_to_confirm
 from lrsearch.review.report.commands import Commands
 from lrsearch.review.report.html import code_block, command, paragraph, table
 from lrsearch.review.report.trials import ShownStudy
-from lrsearch.spec import EXTERNAL
+from lrsearch.spec import EXTERNAL, OBJECT, references
 
 FILE = "study.toml"
 
@@ -21,9 +21,12 @@ def reproduction(study: ShownStudy, commands: Commands) -> str:
     if study.spec.task == EXTERNAL:
         how = paragraph("The trials were trained by a script of your own; it belongs to this file:")
         run = commands.go_on
+    elif study.spec.task.endswith(OBJECT):
+        how = paragraph("The task was an object of a program of your own; this is what was searched for it:")
+        run = commands.go_on
     else:
         how = paragraph(f"Save this as {FILE}; it says all that the study searched:")
-        allowed = (word for name in _references(study) for word in ("--allow-task", name))
+        allowed = (word for name in references(study.spec) for word in ("--allow-task", name))
         run = shlex.join(["lrsearch", "optimize", FILE, *allowed])
     return (
         f'<section id="reproduce"><h2>How to reproduce</h2>{how}{code_block(content, "the study file")}'
@@ -32,20 +35,16 @@ def reproduction(study: ShownStudy, commands: Commands) -> str:
     )
 
 
-def _references(study: ShownStudy) -> list[str]:
-    spec = study.spec
-    return [name for name in (spec.task, *(spec.space.kinds or ())) if is_reference(name)]
-
-
 def _examinations(study: ShownStudy, commands: Commands) -> str:
     """Return the commands that led to the verdict and to the audit; nothing where there were none."""
     confirmation, audit = study.facts.confirmation, study.facts.audit
     lines = []
     if confirmation is not None:
         top = sum(each.trial is not None for each in confirmation.candidates)
-        rivals = " --rivals" if any(each.is_rival for each in confirmation.candidates) else ""
-        lines.append(f"{commands.confirm} --top {top} --seeds {len(confirmation.seeds)}{rivals}")
-    if audit is not None:
+        rivals = any(each.is_rival for each in confirmation.candidates)
+        seeds = len(confirmation.seeds)
+        lines.append(how_to_confirm(study.spec, commands.storage, top=top, seeds=seeds, rivals=rivals) or "")
+    if audit is not None and commands.audit is not None:
         lines.append(f"{commands.audit.partition(' --sample')[0]} --sample {len(audit.runs)}")
     note = "Several workers find other trials each time: which points are proposed depends on who ends first."
     return "".join(map(command, lines)) + paragraph(note, "note")

@@ -6,7 +6,7 @@ from html import escape
 
 from lrsearch.errors import LrsearchError
 from lrsearch.retrainings import Confirmation
-from lrsearch.review.advice import without_complete_trial
+from lrsearch.review.advice import NO_TASK, without_complete_trial
 from lrsearch.review.checks import checks
 from lrsearch.review.confirmation_wording import candidate_words
 from lrsearch.review.report.commands import Commands
@@ -112,10 +112,16 @@ def _unconfirmed(study: ShownStudy, commands: Commands) -> str:
         f'<h2>Verdict</h2><div class="hero"><p class="who">Best trial: trial {best.number}</p>'
         f'<p class="what">{escape(best.words)}</p><div class="tiles">{tiles}</div></div>'
         '<div class="warning"><p><strong>Not confirmed.</strong> This is the best of '
-        f"{len(study.ended)} trials on one seed: the luckiest run of a search looks better than it is. Train "
-        f"the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}</div>"
+        f"{len(study.ended)} trials on one seed: the luckiest run of a search looks better than it is. "
+        f"{_how_to_confirm(commands)}</div>"
         f"{_code(study, best.points)}"
     )
+
+
+def _how_to_confirm(commands: Commands) -> str:
+    if commands.confirm is None:
+        return f"{escape(capital(NO_TASK))}.</p>"
+    return f"Train the best trials and baselines on fresh seeds:</p>{command(commands.confirm)}"
 
 
 def _why_none(study: ShownStudy, commands: Commands) -> str:

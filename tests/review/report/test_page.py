@@ -86,7 +86,7 @@ def test_a_rival_that_is_better_is_shown_with_its_lines_of_pytorch():
     assert "schedulefree.SGDScheduleFree" not in worse
     assert "optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=2.5)" in better
     assert "Schedule-free SGD, in PyTorch" in better
-    assert "confirm it --top 2 --seeds 6 --rivals" in better
+    assert "lrsearch confirm made-up --top 2 --seeds 6 --rivals" in better
 
 
 def test_a_baseline_that_is_not_shown_to_be_worse_is_shown_with_its_lines_of_pytorch():
