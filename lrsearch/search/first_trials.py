@@ -9,7 +9,7 @@ from lrsearch.errors import SpecError
 from lrsearch.parameters import Choice, Parameter, Point, Range, Scalar
 from lrsearch.schedules import kind_named
 from lrsearch.schedules.hyperparameters import scaled_pattern
-from lrsearch.spec import RangeTestSpec, StudySpec, plain_name, search_space
+from lrsearch.spec import RangeTestSpec, StudySpec, optimizer_named, plain_name, search_space
 
 WARMUP_FRACTION = 0.05
 
@@ -69,13 +69,17 @@ def _recipes(spec: StudySpec) -> tuple[Recipe, ...]:
         "ReduceLROnPlateau.patience": patience,
     }
     middle = {"lr": _first_lr(spec), "warmup_fraction": WARMUP_FRACTION}
-    return (
+    recipes = (
         *([Recipe("the tutorial's recipe", tutorial)] if spec.optimizer.name == "SGD" else []),
         Recipe("linear decay", {**middle, "kind": "LinearLR"}),
         Recipe("cosine decay", {**middle, "kind": "CosineAnnealingLR"}),
         Recipe("warm-up, stable, decay", {**middle, "kind": "WSD"}),
         *(_range_test_recipes(spec, spec.range_test) if spec.range_test else ()),
     )
+    if not optimizer_named(spec.optimizer.name).is_schedule_free:
+        return recipes
+    # Nobody expects decays of an optimizer that needs none, unless the study searches them.
+    return tuple(each for each in recipes if each.values["kind"] in (spec.space.kinds or ()))
 
 
 def _first_lr(spec: StudySpec) -> Any:
