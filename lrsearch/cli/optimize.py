@@ -288,6 +288,7 @@ def print_result(
     from lrsearch.cli.display import duration
     from lrsearch.cli.showing import print_best
     from lrsearch.review.advice import how_to_confirm, without_complete_trial
+    from lrsearch.review.wording import capital
     from lrsearch.storage.masking import masked
 
     counts = ", ".join(f"{count} {name}" for name, count in last.counts.items())
@@ -302,7 +303,7 @@ def print_result(
             typer.echo(f"Next, on fresh seeds: {how}")
     elif last.ended_trials >= last.trials:
         advice = without_complete_trial(spec, last.counts, run_command(spec, None))
-        typer.echo(f"{advice[0].upper()}{advice[1:]}.")
+        typer.echo(f"{capital(advice)}.")
 
 
 def leave(

@@ -13,7 +13,7 @@ from lrsearch.review.verdict import (
     verdict,
 )
 from lrsearch.review.winner import Winner
-from lrsearch.review.wording import described
+from lrsearch.review.wording import capital, described
 from lrsearch.schedules import Hyperparameters
 from lrsearch.spec import StudySpec
 
@@ -85,7 +85,7 @@ def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -
         confirmation: that it is of.
         optimizer: the study's, whose defaults go unsaid.
     """
-    standing, name = found.standing, f"{found.name[:1].upper()}{found.name[1:]}"
+    standing, name = found.standing, capital(found.name)
     if standing is None or standing.valid_loss is None:
         figures = "diverged or failed on a fresh seed"
     else:

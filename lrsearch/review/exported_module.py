@@ -111,7 +111,7 @@ def _findings(spec: StudySpec, found: Winner) -> Iterator[str]:
         f"sampler {spec.sampler}, pruner {spec.pruner}, seed {spec.seed}."
     )
     value = "" if found.value is None else f" Validation loss in the search: {number(found.value)}."
-    name = found.name[:1].upper() + found.name[1:]
+    name = capital(found.name)
     yield f"{name}: {spec.optimizer.name}, {described(found.hyperparameters, spec.optimizer.name)}.{value}"
     yield from _confirmation(spec, found)
 

@@ -66,7 +66,7 @@ def _confirmed(study: ShownStudy, confirmation: Confirmation, commands: Commands
     reporting = len(confirmation.seeds) - confirmation.selecting
     title = "Best on the selecting seeds" if baseline_as_good(found) else "Winner"
     head = _hero(study, winner, reporting, title) if winner else ""
-    notes = "".join(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in confirmation.notes)
+    notes = "".join(paragraph(f"{capital(note)}.", "note") for note in confirmation.notes)
     return (
         f"<h2>Verdict</h2>{head}{paragraph(found.sentence, 'lead')}{_optimism(found)}"
         f"<h3>Standings</h3>{_standings(study, found)}{_how(confirmation)}{notes}"
@@ -128,7 +128,7 @@ def _why_none(study: ShownStudy, commands: Commands) -> str:
     words = {"pruned": "stopped", "diverged": "diverged", "fail": "failed"}
     counts = {name: study.counts[outcome] for name, outcome in words.items()}
     why = without_complete_trial(study.spec, counts, commands.go_on)
-    return f"{why[:1].upper()}{why[1:]}"
+    return capital(why)
 
 
 def _hero(study: ShownStudy, winner: Standing, seeds: int, title: str) -> str:
@@ -170,7 +170,7 @@ def _tile(name: str, value: str, below: str = "") -> str:
 
 def _optimism(found: Verdict) -> str:
     text = optimism_text(found)
-    return "" if text is None else paragraph(f"{text[:1].upper()}{text[1:]}.", "note")
+    return "" if text is None else paragraph(f"{capital(text)}.", "note")
 
 
 def _standings(study: ShownStudy, found: Verdict) -> str:
