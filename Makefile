@@ -67,10 +67,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(INSTALL) --editable ".[dev]"
 	touch $@
 
-$(OLDEST)/.installed: pyproject.toml constraints.txt constraints-oldest.txt
-	$(PYTHON) -m venv $(OLDEST)
-	awk -F== 'NR == FNR {print; old[tolower($$1)]; next} !(tolower($$1) in old)' \
-		constraints-oldest.txt constraints.txt > $(OLDEST)/constraints.txt
+# Its own packages are the oldest versions alone; all others are found in the environment of the newest.
+$(OLDEST)/.installed: $(VENV)/.installed-test constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$($(OLDEST)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/newest.pth"
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint $(OLDEST)/constraints.txt "$$(grep '^torch==' constraints.txt)" --editable ".[test]"
+		--constraint constraints-oldest.txt --requirement constraints-oldest.txt --editable ".[test]"
 	touch $@
