@@ -75,7 +75,7 @@ EXAMPLES = (
     ),
     Example(
         "notebook.ipynb",
-        "range test, search, trials as a table and as pictures, and training with what was found",
+        "range test, search, trials as a table and as pictures, a verdict, and training with what was found",
         "jupyter execute --inplace examples/notebook.ipynb",
     ),
 )
