@@ -11,8 +11,9 @@ from lrsearch.api.verdict import Verdict, verdict_of
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.review.notes import annotate
 from lrsearch.service.confirmation import ConfirmationPlan, confirm
-from lrsearch.service.optimize import check_same_data, load_onto_device
+from lrsearch.service.optimize import load_onto_device
 from lrsearch.service.retraining import RetrainingProgress, Workshop
+from lrsearch.service.sameness import check_unchanged
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
 from lrsearch.storage.retrainings import latest_confirmation
@@ -50,12 +51,13 @@ def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progre
         progress: whether a bar shows how far it is.
 
     Raises:
-        StudyConflictError: if the data have changed since the study began.
+        StudyConflictError: if the task has changed since the study began.
     """
     database, record = source.database, find_study(source.database, spec.name)
+    attributes = study_attributes(database, record.uuid)
     with foreign_warnings_hidden():
         data = load_onto_device(spec, source.task)
-        check_same_data(database, record, data)
+        check_unchanged(attributes, spec, source.task, data)
         workshop = Workshop(database, record.uuid, spec, source.task, data, source.allowed, source.data_dir)
         with bar_of("epoch", "what was trained is stored: the same call goes on", shown=progress) as bar:
             for stage, steps in groupby(confirm(workshop, plan), key=lambda step: step.stage):
@@ -64,8 +66,7 @@ def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progre
     confirmation = latest_confirmation(database, record.uuid)
     if confirmation is None:
         raise RuntimeError("a confirmation that came to its end is stored")
-    steps_per_epoch = study_attributes(database, record.uuid)[STEPS_ATTRIBUTE]
-    return verdict_of(confirmation, spec, steps_per_epoch, trial_records(database, record))
+    return verdict_of(confirmation, spec, attributes[STEPS_ATTRIBUTE], trial_records(database, record))
 
 
 def _show(bar: Any, stage: str, steps: Iterable[RetrainingProgress]) -> None:

@@ -1,7 +1,7 @@
 """The point of a stored study that a command uses again, and its training behind a bar."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +32,14 @@ class Chosen:
         spec: its resolved specification, with the options of the command line.
         winner: the point: the winner, or the trial that the user named.
         overrides: options of the command line, by key.
+        attributes: of Optuna's study.
     """
 
     record: "StudyRecord"
     spec: "StudySpec"
     winner: "Winner"
     overrides: dict[str, Any]
+    attributes: Mapping[str, Any]
 
     def with_task(self, allowed: Sequence[str], data_dir: Path | None) -> "tuple[StudySpec, Task]":
         """Return the specification and the loaded task.
@@ -52,11 +54,18 @@ class Chosen:
     def with_data(
         self, allowed: Sequence[str], data_dir: Path | None
     ) -> "tuple[StudySpec, Task, TrainingData]":
-        """Return the specification, the loaded task, and its data on the device."""
+        """Return the specification, the loaded task, and its data on the device.
+
+        Raises:
+            StudyConflictError: if the task has changed since the study began.
+        """
         from lrsearch.service.optimize import load_onto_device
+        from lrsearch.service.sameness import check_unchanged
 
         spec, task = self.with_task(allowed, data_dir)
-        return spec, task, load_onto_device(spec, task)
+        data = load_onto_device(spec, task)
+        check_unchanged(self.attributes, spec, task, data)
+        return spec, task, data
 
 
 def choose(
@@ -78,12 +87,12 @@ def choose(
     from lrsearch.review.winner import baseline_winner, trial_winner, winner
     from lrsearch.service.studies import stored_spec
     from lrsearch.storage.retrainings import latest_confirmation
-    from lrsearch.storage.studies import find_study
+    from lrsearch.storage.studies import find_study, study_attributes
     from lrsearch.storage.trials import trial_records
 
     overrides = {} if device is None else {"run.device": device}
     record = find_study(database, study)
-    spec = stored_spec(record, overrides)
+    spec, attributes = stored_spec(record, overrides), study_attributes(database, record.uuid)
     if spec.parts is not None:
         raise SpecError(
             f"one point is used again, but each of the parts {', '.join(spec.parts)} of study {study!r} has "
@@ -96,16 +105,16 @@ def choose(
     if baseline:
         if trial is not None:
             raise SpecError("--trial and --baseline both say what to take: leave one out")
-        return Chosen(record, spec, baseline_winner(spec, confirmation), overrides)
+        return Chosen(record, spec, baseline_winner(spec, confirmation), overrides, attributes)
     if trial is not None:
-        return Chosen(record, spec, trial_winner(spec, trials, confirmation, trial), overrides)
+        return Chosen(record, spec, trial_winner(spec, trials, confirmation, trial), overrides, attributes)
     found = winner(spec, trials, confirmation)
     if found is None:
         from lrsearch.review.advice import without_complete_trial
 
         counts = Counter("diverged" if each.diverged else each.state.lower() for each in trials)
         raise SpecError(without_complete_trial(spec, counts, run_command(spec, None)))
-    return Chosen(record, spec, found, overrides)
+    return Chosen(record, spec, found, overrides, attributes)
 
 
 def refuse_without_task(spec: "StudySpec", wish: str) -> None:

@@ -181,10 +181,11 @@ def _workshop(
         SpecError: if the study's task cannot be trained from a command line.
         CodeNotAllowedError: if the study names code that the user did not.
     """
-    from lrsearch.service.optimize import check_same_data, load_onto_device
+    from lrsearch.service.optimize import load_onto_device
     from lrsearch.service.retraining import Workshop
+    from lrsearch.service.sameness import check_unchanged
     from lrsearch.service.studies import stored_spec
-    from lrsearch.storage.studies import find_study
+    from lrsearch.storage.studies import find_study, study_attributes
 
     record = find_study(database, name)
     given = {"run.device": device, "run.workers": workers}
@@ -193,7 +194,7 @@ def _workshop(
     refuse_without_task(draft.spec, "a confirmation or an audit")
     spec, task = complete(draft, allowed, data_dir)
     data = load_onto_device(spec, task)
-    check_same_data(database, record, data)
+    check_unchanged(study_attributes(database, record.uuid), spec, task, data)
     return Workshop(database, record.uuid, spec, task, data, allowed, data_dir)
 
 

@@ -76,7 +76,7 @@ def export(
         check_output(output)
     with open_storage(storage) as database:
         chosen = choose(database, study, trial, device, baseline=baseline)
-        searched = _searched(database, chosen)
+        searched = _searched(chosen)
         run = (epochs or searched[0], steps_per_epoch or searched[1])
         if format == "python":
             text = _python(database, chosen, searched, run, allow_task or (), data_dir)
@@ -91,12 +91,11 @@ def export(
     typer.echo(f"Written: {output}", err=True)
 
 
-def _searched(database: "Database", chosen: Chosen) -> Run:
+def _searched(chosen: Chosen) -> Run:
     """Return epochs and updates per epoch of the search."""
-    from lrsearch.storage.studies import STEPS_ATTRIBUTE, study_attributes
+    from lrsearch.storage.studies import STEPS_ATTRIBUTE
 
-    attributes = study_attributes(database, chosen.record.uuid)
-    return chosen.spec.epochs or 1, attributes.get(STEPS_ATTRIBUTE)
+    return chosen.spec.epochs or 1, chosen.attributes.get(STEPS_ATTRIBUTE)
 
 
 def _python(
@@ -111,7 +110,7 @@ def _python(
     from importlib.metadata import version
 
     from lrsearch.review.exported_module import Export, exported_module
-    from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, study_attributes
+    from lrsearch.storage.studies import ORIGIN_ATTRIBUTE
 
     refuse_without_task(chosen.spec, "export --format python")
     if run == searched:
@@ -124,7 +123,7 @@ def _python(
         trajectory=trajectory,
         searched=None if run == searched else searched,
         versions={name: version(name) for name in _PACKAGES},
-        origin=study_attributes(database, chosen.record.uuid).get(ORIGIN_ATTRIBUTE, {}),
+        origin=chosen.attributes.get(ORIGIN_ATTRIBUTE, {}),
         date=datetime.now(UTC).date().isoformat(),
     )
     return exported_module(made)

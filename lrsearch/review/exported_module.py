@@ -33,7 +33,7 @@ class Export:
         trajectory: of the run that the module is for.
         searched: epochs and updates per epoch of the trials, where the module is for another run; else None.
         versions: by package, of those that made the module.
-        origin: versions by package with which the study began, and the data's fingerprint below ``data``.
+        origin: versions by package with which the study began, and digests of its data and its model.
         date: of the export, in ISO 8601.
     """
 
@@ -121,7 +121,7 @@ def _evidence(export: Export) -> Iterator[str]:
     if export.searched is not None:
         yield from _stretching(export, *export.searched)
     made = ", ".join(f"{name} {version}" for name, version in export.versions.items())
-    began = ", ".join(f"{name} {version}" for name, version in export.origin.items())
+    began = ", ".join(f"{name} {version}" for name, version in export.origin.items() if name != "model")
     yield f"Exported on {export.date} with {made}." + (f" The study began with {began}." if began else "")
     if export.schedule.pytorch().imports:
         yield "The schedule is code of your own: its module must be importable where this file runs."

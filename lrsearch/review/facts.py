@@ -30,7 +30,7 @@ class StudyFacts:
         workers: processes that trained it, the oldest first.
         worker_of: the worker's id by number of the trial; trials whose worker is not known are absent.
         steps_per_epoch: optimizer updates in an epoch; None before the first run.
-        origin: versions by package, and the data's fingerprint below ``data``; empty before the first run.
+        origin: versions by package, and digests of its data and its model; empty before the first run.
         range_test: the newest of its task and optimizer, or None.
         confirmation: the newest with runs as long as the study's, or None.
         audit: the newest, or None.

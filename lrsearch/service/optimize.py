@@ -1,23 +1,22 @@
 """Prepares a search: puts the task's data on the device, tries an update, chooses the trainer."""
 
 import logging
-import platform
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 
 import optuna
 
-from lrsearch.errors import StudyConflictError
 from lrsearch.schedules import Hyperparameters
 from lrsearch.search.space import domain_of
+from lrsearch.service.sameness import check_same_beginning, check_same_task, origin_of
 from lrsearch.service.search import Search
-from lrsearch.service.studies import OpenStudy
+from lrsearch.service.studies import OpenStudy, known_study
 from lrsearch.spec import StudySpec, hyperparameters, search_space
 from lrsearch.storage.database import Database
 from lrsearch.storage.slots import LEASE_S
-from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, StudyRecord, optuna_study_id, study_attributes
+from lrsearch.storage.studies import ORIGIN_ATTRIBUTE, optuna_study_id, study_attributes
 from lrsearch.tasks.task import Task
+from lrsearch.training.array import TrialArray
 from lrsearch.training.data import TrainingData, load_data
 from lrsearch.training.devices import allow_tf32, resolve_device
 from lrsearch.training.rehearsal import rehearse
@@ -26,7 +25,6 @@ from lrsearch.training.trainer import Trainer, TrialSettings, create_trainer
 GENERATIONS = (
     4  # a sampler that learns from trials must see a part of the budget end before it spends the rest
 )
-_PACKAGES = ("lrsearch", "torch", "optuna")
 BLIND_SAMPLERS = ("random", "grid", "quasi-random")  # these propose the same whatever has ended
 
 
@@ -56,14 +54,15 @@ def prepare(
         name: of this worker; None for one made of host and process.
 
     Raises:
-        StudyConflictError: if the study exists with another specification.
+        StudyConflictError: if the study exists with another specification, or its task has changed.
     """
     optuna.logging.set_verbosity(logging.WARNING)
     settings = TrialSettings(spec.epochs or task.epochs, spec.optimizer.name, spec.seed, middle(spec))
     lanes = None if spec.run.lanes == "auto" else spec.run.lanes
     trainer = create_trainer(task, data, settings, lanes=lanes, at_most=_lanes_at_most(spec, workers))
+    _check_task(database, spec, task, data, trainer.array)
     study = open_study()
-    _record_origin(database, study, data)
+    _record_origin(database, study, task, data)
     study = replace(study, notes=(*study.notes, *_trainer_notes(trainer, workers)))
     return Search(
         database,
@@ -76,28 +75,26 @@ def prepare(
     )
 
 
-def _record_origin(database: Database, study: OpenStudy, data: TrainingData) -> None:
-    """Store with what a study began, unless an earlier run has."""
-    if ORIGIN_ATTRIBUTE in study_attributes(database, study.record.uuid):
-        return
-    versions = {name: version(name) for name in _PACKAGES}
-    origin = {"python": platform.python_version(), **versions, "data": data.fingerprint or "streamed"}
-    study_id = optuna_study_id(database, study.record.uuid)
-    database.optuna_storage.set_study_user_attr(study_id, ORIGIN_ATTRIBUTE, origin)
-
-
-def check_same_data(database: Database, record: StudyRecord, data: TrainingData) -> None:
-    """Refuse to train for a study whose data are others than when it began.
+def _check_task(
+    database: Database, spec: StudySpec, task: Task, data: TrainingData, array: TrialArray
+) -> None:
+    """Refuse to go on with a study whose task has changed; it stays untouched.
 
     Raises:
-        StudyConflictError: if they are.
+        StudyConflictError: if it has, or the study has another specification.
     """
-    known = study_attributes(database, record.uuid).get(ORIGIN_ATTRIBUTE, {}).get("data")
-    if data.fingerprint is not None and known not in {None, "streamed", data.fingerprint}:
-        raise StudyConflictError(
-            f"the data of task {record.spec['task']!r} have changed since study {record.name!r} began, so "
-            "that new runs could not be compared with its trials. Start another study: --name NEW"
-        )
+    record = known_study(database, spec)
+    if record is not None:
+        attributes = study_attributes(database, record.uuid)
+        check_same_task(attributes, spec, task, data)
+        check_same_beginning(attributes, spec, array.steps_per_epoch, array.untrained_loss)
+
+
+def _record_origin(database: Database, study: OpenStudy, task: Task, data: TrainingData) -> None:
+    """Store with what a study begins, unless an earlier run has."""
+    if ORIGIN_ATTRIBUTE not in study_attributes(database, study.record.uuid):
+        study_id = optuna_study_id(database, study.record.uuid)
+        database.optuna_storage.set_study_user_attr(study_id, ORIGIN_ATTRIBUTE, origin_of(task, data))
 
 
 def _trainer_notes(trainer: Trainer, workers: int) -> list[str]:

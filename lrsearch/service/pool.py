@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import DatabaseLostError, InputError, WorkersFullError
-from lrsearch.service.optimize import check_same_data, load_onto_device, prepare
+from lrsearch.service.optimize import load_onto_device, prepare
 from lrsearch.service.progress import Progress, StopReason
 from lrsearch.service.search import Search
 from lrsearch.service.studies import OpenStudy, check_open, readable_spec
@@ -152,7 +152,6 @@ class Pool:
         load_kinds(spec, self._options.allowed)
         task = find_task(spec, self._options.data_dir, self._options.allowed)
         data = load_onto_device(spec, task)
-        check_same_data(self._database, record, data)
         study = OpenStudy(record, spec)
         try:
             return prepare(self._database, spec, task, data, lambda: study, name=self.name)

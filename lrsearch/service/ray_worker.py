@@ -102,13 +102,12 @@ class RayWorker:
         self._stop.set()
 
     def _run(self, study_uuid: str) -> Parting:
-        from lrsearch.service.optimize import check_same_data, prepare  # here, because they import torch
+        from lrsearch.service.optimize import prepare  # here, because they import torch
         from lrsearch.service.studies import OpenStudy, stored_spec
 
         spec, task, data = self._prepare()
         with self._open_database() as database:
             record = self._record(database, study_uuid)
-            check_same_data(database, record, data)
             study = OpenStudy(record, stored_spec(record).model_copy(update={"run": spec.run}))
             workers, lease_s = self._errand.workers, self._errand.lease_s
             search = prepare(database, study.spec, task, data, lambda: study, workers, lease_s)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from lrsearch.errors import StudyConflictError
 from lrsearch.results import EpochResult, LaneFailure, Outcome, TrialResult, in_one_line, trimmed_traceback
 from lrsearch.schedules import Hyperparameters, Schedule
 from lrsearch.service.history import History
 from lrsearch.service.plan import Plan
 from lrsearch.service.progress import EndedTrial, Progress, RunningTrial, StopReason
+from lrsearch.service.sameness import LOSS_ATTRIBUTE, check_same_beginning
 from lrsearch.service.studies import OpenStudy
 from lrsearch.service.worker import WAIT_S, HeldTrial, Worker
 from lrsearch.storage.database import Database
@@ -22,9 +22,6 @@ from lrsearch.training.array import TrialArray
 from lrsearch.training.saved_lane import MisfitError, SavedLane
 
 _log = logging.getLogger(__name__)
-
-LOSS_ATTRIBUTE = "lrsearch:untrained_loss"  # of Optuna's study
-SAME_LOSS = 1e-3  # relative: devices round differently, another model or other data differ by more
 
 _Key = tuple[object, ...]
 
@@ -86,7 +83,7 @@ class Search:
         self._trained: dict[_Key, EndedTrial] = {}
         self._known_history = self._history
         self._remember(self._history.ended)
-        self._check_same_task()
+        self._record_beginning()
         self._lanes: dict[int, _Lane] = {}  # by trial
         self._repeats: dict[int, list[_Lane]] = {}  # by the running trial whose learning rates they share
         self._asks_ahead = not array.device.startswith("cpu") if asks_ahead is None else asks_ahead
@@ -135,32 +132,18 @@ class Search:
                 self._save()
         yield replace(self._progress([]), stopped=reason)
 
-    def _check_same_task(self) -> None:
-        """Refuse to go on with a study whose model, loss or data have changed since it began.
-
-        The specification only names the task; the untrained model's loss, which the seed decides, tells more.
+    def _record_beginning(self) -> None:
+        """Store steps and loss with which a study begins; refuse others of a study that has begun.
 
         Raises:
-            StudyConflictError: if that loss is another than when the study began.
+            StudyConflictError: if the task has changed.
         """
-        study, loss, spec = self._worker.optuna_study(), self._array.untrained_loss, self._plan.spec
-        steps = study.user_attrs.get(STEPS_ATTRIBUTE, self._array.steps_per_epoch)
-        if steps != self._array.steps_per_epoch:
-            raise StudyConflictError(
-                f"the task {spec.task!r} has changed since study {spec.name!r} began: an epoch had {steps} "
-                f"updates and has {self._array.steps_per_epoch} now. Start another study: --name NEW"
-            )
-        study.set_user_attr(STEPS_ATTRIBUTE, steps)
-        stored = study.user_attrs.get(LOSS_ATTRIBUTE)
-        if stored is None:
-            study.set_user_attr(LOSS_ATTRIBUTE, loss)
-        elif not math.isclose(stored, loss, rel_tol=SAME_LOSS):
-            raise StudyConflictError(
-                f"the task {spec.task!r} has changed since study {spec.name!r} began: its untrained "
-                f"validation loss was {stored:.6g} and is now {loss:.6g}, so that new trials could not be "
-                "compared with the stored ones. Start another study: --name NEW. Data that are drawn at "
-                "random need a seed: torch.Generator().manual_seed(0)"
-            )
+        study, array = self._worker.optuna_study(), self._array
+        attributes = study.user_attrs
+        check_same_beginning(attributes, self._plan.spec, array.steps_per_epoch, array.untrained_loss)
+        beginning = {STEPS_ATTRIBUTE: array.steps_per_epoch, LOSS_ATTRIBUTE: array.untrained_loss}
+        for name in beginning.keys() - attributes.keys():
+            study.set_user_attr(name, beginning[name])
 
     @property
     def _plan(self) -> Plan:

@@ -101,6 +101,18 @@ def open_study(database: Database, spec: StudySpec, *, trials_given: bool = Fals
     return replace(study, notes=(*study.notes, *reopen(database, study.record)))
 
 
+def known_study(database: Database, spec: StudySpec) -> StudyRecord | None:
+    """Return the stored study that a specification goes on with, untouched; None if it is a new one.
+
+    Raises:
+        StudyConflictError: if a study of that name has another specification.
+    """
+    record = next((each for each in list_studies(database) if each.name == spec.name), None)
+    if record is not None:
+        check_same_study(stored_spec(record).identity(), spec)
+    return record
+
+
 def store_study(database: Database, spec: StudySpec, *, trials_given: bool = False) -> OpenStudy:
     """Create a study, or return the one of that name, whether workers train it or not.
 

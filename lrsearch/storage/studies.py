@@ -25,7 +25,7 @@ METRIC_NAME = "valid_loss"
 
 # Attributes of Optuna's study. Of a part: followed by "/" and its name.
 STEPS_ATTRIBUTE = "lrsearch:steps_per_epoch"
-# With what a study began: versions by package, and the data's fingerprint.
+# With what a study began: versions by package, and digests of its data and its model.
 ORIGIN_ATTRIBUTE = "lrsearch:origin"
 
 # A study has this name, and its UUID behind it, until it is complete.

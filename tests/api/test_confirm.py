@@ -129,7 +129,7 @@ def test_data_that_have_changed_since_are_refused():
         epochs=4,
         name="line",
     )
-    with pytest.raises(StudyConflictError, match="the data of task 'line"):
+    with pytest.raises(StudyConflictError, match="its data are others"):
         confirm(search(shifted))
 
 

@@ -65,6 +65,33 @@ def test_a_study_does_not_go_on_with_a_changed_model():
     assert "3 of 3" in succeed("optimize", "--task", "net.py:task", "--trials", "3").out
 
 
+CHANGES = {
+    "its data are others": ("(x[:160], y[:160])", "(x[:160], y[:160] + 0.1)"),
+    "its model has other layers": (
+        "torch.nn.Linear(3, 1)",
+        "torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout())",
+    ),
+    "its untrained validation loss was": ("mse_loss", "l1_loss"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_no_command_trains_for_a_study_whose_task_has_changed(what):
+    """Training data, layers without weights, the loss: each is noticed by all that train."""
+    succeed("optimize", "--task", "net.py:task", "--trials", "2")
+    old, new = CHANGES[what]
+    assert old in GOOD
+    Path("net.py").write_text(GOOD.replace(old, new))
+    for verb, *options in (
+        ("optimize", "--trials", "3"),
+        ("confirm",),
+        ("train", "-o", "trained"),
+    ):
+        assert what in refused(verb, "net", *options, "--allow-task", "net.py:task")
+    Path("net.py").write_text(GOOD)
+    assert "2 of 2" in succeed("optimize", "--task", "net.py:task", "--trials", "2").out
+
+
 def test_the_order_of_groups_belongs_to_the_study():
     """A parameter takes the first pattern that it matches, so another order is another study."""
     start = 'name = "o"\ntask = "digits-mlp"\ntrials = 1\nepochs = 1\n[groups]\n'

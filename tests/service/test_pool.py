@@ -46,7 +46,6 @@ def arrays(monkeypatch, tmp_path):
 
     monkeypatch.setattr(pool_module, "prepare", prepare)
     monkeypatch.setattr(pool_module, "load_onto_device", lambda _spec, _task: None)
-    monkeypatch.setattr(pool_module, "check_same_data", lambda *_arguments: None)
     monkeypatch.setattr(pool_module, "POLL_S", 0.05)
     monkeypatch.setattr(pool_module, "LOOK_S", 0.05)
     monkeypatch.setenv("LRSEARCH_CHECKPOINT_DIR", str(tmp_path / "checkpoints"))

@@ -13,6 +13,7 @@ from lrsearch.review.report.trials import ShownStudy
 from lrsearch.spec import EXTERNAL, OBJECT, references
 
 FILE = "study.toml"
+DIGESTS = ("data", "model")
 
 
 def reproduction(study: ShownStudy, commands: Commands) -> str:
@@ -66,9 +67,9 @@ def _origin(study: ShownStudy) -> str:
     origin = study.facts.origin
     if not origin:
         return paragraph("With which versions and data it was made is not stored for this study.", "note")
-    versions = [(name, value) for name, value in origin.items() if name != "data"]
-    data = [("data (BLAKE2b)", origin["data"])] if "data" in origin else []
+    digests = [(f"{name} (BLAKE2b)", origin[name]) for name in DIGESTS if name in origin]
+    versions = [(name, value) for name, value in origin.items() if name not in DIGESTS]
     devices = sorted({worker.device for worker in study.facts.workers})
     trained = [("trained on", ", ".join(devices))] if devices else []
-    rows = table(("what", "version"), [*versions, *data, *trained], kind="facts")
+    rows = table(("what", "version"), [*versions, *digests, *trained], kind="facts")
     return f"<h3>Versions and data</h3>{rows}"
