@@ -23,7 +23,7 @@ from lrsearch.service.studies import open_study, resolved
 from lrsearch.service.supervisor import Supervisor
 from lrsearch.service.tasks import load_kinds
 from lrsearch.service.workforce import number_of_workers
-from lrsearch.spec import StudySpec, spec_from
+from lrsearch.spec import TASK_TRIALS, StudySpec, spec_from
 from lrsearch.storage.database import Database
 from lrsearch.storage.studies import list_studies
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def optimize(
     task: "Task | str",
     *,
-    trials: int = 64,
+    trials: int = TASK_TRIALS,
     epochs: int | None = None,
     name: str | None = None,
     optimizer: str | Mapping[str, Any] = "SGD",

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from lrsearch.storage.studies import StudyRecord
     from lrsearch.tasks.task import Task
 
-TASK_TRIALS = 40  # budget of a study that only its task describes
-
 
 @dataclass(frozen=True)
 class Draft:
@@ -54,7 +52,7 @@ def find_draft(database: "Database", file_or_study: str | None, overrides: Mappi
     """
     from lrsearch.code import is_reference
     from lrsearch.service.studies import stored_spec
-    from lrsearch.spec import read_spec, spec_from
+    from lrsearch.spec import TASK_TRIALS, read_spec, spec_from
     from lrsearch.spec.shipped import DEFAULT_STUDY, shipped_studies
     from lrsearch.storage.studies import list_studies
 

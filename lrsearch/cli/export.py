@@ -70,10 +70,10 @@ def export(
     data_dir: DataDirOption = None,
 ) -> None:
     """Write the winner as a module of PyTorch that tests itself, a study file, or JSON."""
-    from lrsearch.review.output import check_output, write_text
+    from lrsearch.review.output import check_text_output, write_text
 
     if output is not None:
-        check_output(output)
+        check_text_output(output)
     with open_storage(storage) as database:
         chosen = choose(database, study, trial, device, baseline=baseline)
         searched = _searched(chosen)

@@ -37,11 +37,11 @@ def report(
 
     [b]Example[/]: lrsearch report mnist-tpe -o mnist.html
     """
-    from lrsearch.review.output import check_output, write_text
+    from lrsearch.review.output import check_text_output, write_text
     from lrsearch.review.report.comparison_page import comparison_page
     from lrsearch.review.report.page import report_page
 
-    check_output(output)
+    check_text_output(output)
     names = list(dict.fromkeys(studies))
     with open_storage_to_read(storage) as database:
         facts = [_facts(database, name) for name in names]

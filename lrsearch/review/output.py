@@ -1,5 +1,6 @@
 """Files that a user asked for: refused in one line where they cannot be written."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 from lrsearch.errors import InputError
 
 PAGE, IMAGES = ".html", (".png", ".svg")
+_HEAD_BYTES = 400
+# How modules, study files, values and pages begin that lrsearch has written, and may write anew.
+_OURS = re.compile(
+    r'"""An optimizer and its [\w -]+, as lrsearch found|# Study |\{\s*"study": |(?s:.*)<title>lrsearch'
+)
 
 
 def check_output(path: Path) -> None:
@@ -19,6 +25,23 @@ def check_output(path: Path) -> None:
         raise InputError(f"an output is a file, but {path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InputError(f"an output needs a folder that exists, but there is no {path.parent}")
+
+
+def check_text_output(path: Path) -> None:
+    """Refuse a file that cannot be written, and one that somebody else has.
+
+    Raises:
+        InputError: with what helps.
+    """
+    check_output(path)
+    if path.is_file():
+        with writing(path), path.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode(errors="replace")
+        if head and not _OURS.match(head):
+            raise InputError(
+                f"an output takes the place of what lrsearch wrote before, but {path} is something else and "
+                "is kept; name another file"
+            )
 
 
 def check_figure_output(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a study is: read from a file, checked, and written out in full."""
 
 from lrsearch.optimizers import OPTIMIZERS, optimizer_named
-from lrsearch.spec.origin import EXTERNAL, OBJECT, is_trained_by_commands, references
+from lrsearch.spec.origin import EXTERNAL, OBJECT, TASK_TRIALS, is_trained_by_commands, references
 from lrsearch.spec.reading import blamed_on, read_spec, spec_from
 from lrsearch.spec.resolution import (
     SCANS,
@@ -20,6 +20,7 @@ __all__ = [
     "OBJECT",
     "OPTIMIZERS",
     "SCANS",
+    "TASK_TRIALS",
     "GroupsSpec",
     "OptimizerSpec",
     "RangeTestSpec",

@@ -5,6 +5,7 @@ from lrsearch.spec.study_spec import StudySpec
 
 EXTERNAL = "external"  # the task of a study whose training is a script of the user's
 OBJECT = " (Python object)"  # ends the name of a task that was given as an object of a program
+TASK_TRIALS = 40  # budget of a study that only its task describes
 
 
 def is_trained_by_commands(spec: StudySpec) -> bool:

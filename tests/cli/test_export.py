@@ -81,6 +81,31 @@ def test_a_file_is_written_instead(finished, tmp_path):
         assert message in refused("export", finished, "-o", path)
 
 
+WRITES = [
+    *[("export", "fin ished", "--format", form) for form in ("python", "toml", "json")],
+    ("report", "fin ished"),
+    ("report", "fin ished", "fin ished too"),
+]
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("command", WRITES, ids=lambda command: "-".join(command[:1] + command[2:]))
+def test_a_file_that_lrsearch_has_not_written_is_kept(command):
+    """Such as the model itself, whose name is typed by mistake; what a command wrote before, it replaces."""
+    if "fin ished too" in command:
+        succeed(
+            "optimize", "digits-tpe", "--name", "fin ished too", "--trials", "1", "--epochs", "1", "--quiet"
+        )
+    own = Path("own.py")
+    own.write_text("precious")
+    assert "own.py is something else and is kept; name another file" in refused(*command, "-o", "own.py")
+    assert own.read_text() == "precious"
+    own.write_text("")
+    for _time in range(2):
+        succeed(*command, "-o", "own.py")
+    assert len(own.read_text()) > 400
+
+
 def test_a_disk_that_is_full_is_told_in_one_line(finished):
     """As any failure to write."""
     if not Path("/dev/full").exists():
