@@ -51,8 +51,9 @@ def load(reference: str, allowed: Collection[str]) -> object:
     if match is None:
         raise CodeError(f"{reference!r} names no code; write package.module:name or path/to/file.py:name")
     if reference not in allowed:
+        others = f" (allowed is {', '.join(map(repr, sorted(allowed)))})" if allowed else ""
         raise CodeNotAllowedError(
-            f"{reference!r} is code that would be imported and run; if you trust it, allow it: "
+            f"{reference!r} is code that would be imported and run; if you trust it, allow it{others}: "
             f"--allow-task {shlex.quote(reference)}"
         )
     where, name = match["where"], match["name"]

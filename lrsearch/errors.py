@@ -116,6 +116,8 @@ class StudyStoppedError(LrsearchError):
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a sentence that helps after a wrong name: the nearest one, and all that exist."""
     names = list(known)
-    nearest = [each for each in names if each.lower() == name.lower()] or get_close_matches(name, names, n=1)
+    same = [each for each in names if each.lower() == name.lower()]
+    longer = [each for each in names if name and each.lower().startswith(name.lower())]
+    nearest = same or longer or get_close_matches(name, names, n=1)
     guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return f"{guess} Known: {', '.join(names)}." if names else f"{guess} There is none yet."

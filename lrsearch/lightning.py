@@ -318,7 +318,8 @@ def _check_makers(module: object, datamodule: object) -> None:
         )
     if not isinstance(datamodule, LightningDataModule | None):
         raise InputError(
-            "datamodule is a LightningDataModule, not its class and no DataLoader, such as Data(); got "
+            "datamodule is a LightningDataModule, not its class and no DataLoader, such as Data(), or "
+            "LightningDataModule.from_datasets(train_set, valid_set, batch_size=32) around data sets; got "
             f"{datamodule!r:.80}"
         )
 

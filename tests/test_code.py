@@ -63,6 +63,8 @@ def test_code_that_is_not_allowed_is_not_imported(folder):
         for allowed in ((), ("other.py:thing",)):
             with pytest.raises(CodeNotAllowedError, match=f"--allow-task .*{reference[-13:]}"):
                 code.load(reference, allowed)
+    with pytest.raises(CodeNotAllowedError, match=r"allow it \(allowed is 'harm\.py:think'\): --allow-task"):
+        code.load("harm.py:thing", ("harm.py:think",))
     assert not (folder / "done").exists()
     assert load("harm.py:thing") == 1
     assert (folder / "done").exists()

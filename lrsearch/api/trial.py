@@ -210,12 +210,18 @@ def trial(
 
 
 @contextmanager
-def trial_of(connection: Connection, diverged_above: float | None = None) -> Iterator[Trial]:
+def trial_of(
+    connection: Connection,
+    diverged_above: float | None = None,
+    *,
+    frees: tuple[type[Exception], ...] = (),
+) -> Iterator[Trial]:
     """Begin the trial of a connection, and end it with the block, as :func:`lrsearch.trial` does.
 
     Args:
         connection: where the trial comes from and its losses go.
         diverged_above: validation loss above which the training counts as diverged, or None.
+        frees: errors after which the trial waits for somebody else, as after Ctrl-C; others make it fail.
 
     Yields:
         the trial.
@@ -226,6 +232,9 @@ def trial_of(connection: Connection, diverged_above: float | None = None) -> Ite
         yield current
     except TrialPruned:
         connection.prune()
+    except frees:
+        connection.release()
+        raise
     except Exception as error:
         connection.fail(in_one_line(error))
         raise

@@ -143,7 +143,7 @@ def _train_all(
         while (reason := _reason_to_stop(worker)) is None:
             connection = WorkerConnection(worker)
             if connection.claim():
-                with trial_of(connection) as current:
+                with trial_of(connection, frees=(InputError,)) as current:  # a mistake costs no trial
                     train(current)
                 gc.collect()  # a trainer and its model refer to each other: memory of a device becomes free
             else:

@@ -131,7 +131,7 @@ def refuse_without_task(spec: "StudySpec", wish: str) -> None:
 
     why = None
     if spec.task == EXTERNAL:
-        why = "a script of yours trains it"
+        why = "code of yours trains it"
     if spec.task.endswith(OBJECT):
         why = (
             "its task was given as an object in Python. There, result.confirm() confirms it and "

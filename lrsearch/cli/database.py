@@ -56,11 +56,14 @@ def check(storage: StorageOption = None) -> None:
     typer.echo(f"revision  {status.revision or 'no tables yet'} (this version needs {status.head})")
     made_by = f", by Optuna {status.optuna_version}" if status.of_local_times else ""
     typer.echo(f"Optuna    {status.optuna_revision or 'no tables yet'}{made_by}")
-    typer.echo(f"studies   {status.studies}")
+    if status.studies is not None:
+        typer.echo(f"studies   {status.studies}")
     if status.orphans:
         typer.echo(
             f"orphans   rows of {len(status.orphans)} studies that were deleted elsewhere: lrsearch db clean"
         )
+    if status.newer is not None:
+        raise DatabaseSetupError(status.newer)
     if status.of_local_times:
         raise DatabaseSetupError(
             f"programs of Optuna {status.optuna_version} store other times than this version; stop them, "

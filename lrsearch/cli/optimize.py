@@ -294,7 +294,7 @@ def print_result(
     counts = ", ".join(f"{count} {name}" for name, count in last.counts.items())
     typer.echo(
         f"Study {spec.name}: {last.ended_trials} of {last.trials} trials have ended "
-        f"({counts or 'none yet'}); this run took {duration(last.elapsed_s)}."
+        f"({counts or 'none yet'}); training took {duration(last.elapsed_s)}."
     )
     if last.best is not None:
         print_best(database, spec)

@@ -383,10 +383,14 @@ def _sentence_of_baseline(standings: Sequence[Standing], says: str) -> str:
 
 def _sentence_without_difference(winner: Standing, alike: Sequence[Standing], says: str) -> str:
     nearest = _nearest(alike)
+    found = nearest.comparison.difference if nearest.comparison else Estimate(0.0, 0.0, 0.0, 0)
+    # An interval is that of one comparison, and may leave out zero where the p-value of many does not.
+    chance = "chance, with so many compared," if found.low * found.high > 0 else "chance"
+    or_better = " or better" if found.mean < 0 else ""
     return (
         f"No difference shown: {winner.candidate.title} was best on the seeds that select it. {says}; that "
-        f"of {nearest.candidate.name} is {_difference(nearest)}, which chance may explain: the baseline may "
-        "do as well, and only more seeds decide."
+        f"of {nearest.candidate.name} is {_difference(nearest)}, which {chance} may explain: the baseline "
+        f"may do as well{or_better}, and only more seeds decide."
     )
 
 

@@ -99,7 +99,7 @@ def baseline_winner(spec: StudySpec, confirmation: Confirmation | None) -> Winne
     if spec.parts is not None or spec.task == EXTERNAL:
         raise SpecError(
             f"a baseline is one that `lrsearch confirm` compared with the trials, and study {spec.name!r} "
-            f"cannot be confirmed: {'it has parts' if spec.parts else 'a script of yours trains it'}"
+            f"cannot be confirmed: {'it has parts' if spec.parts else 'code of yours trains it'}"
         )
     said = verdict(confirmation) if confirmation is not None else None
     found = nearest_baseline(said) if said is not None else None

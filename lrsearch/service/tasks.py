@@ -79,8 +79,9 @@ def find_task(spec: StudySpec, data_dir: Path | None = None, allowed: Collection
         )
     if spec.task == EXTERNAL:
         raise TaskError(
-            f"study {spec.name!r} has task = {EXTERNAL!r}: a script of yours trains it.\n"
-            "In the script: with lrsearch.trial(NAME_OR_FILE) as t: ...\n"
+            f"study {spec.name!r} has task = {EXTERNAL!r}: code of yours trains it.\n"
+            f"A search in one call goes on by the same call, with name={spec.name!r}.\n"
+            "In a script of your own: with lrsearch.trial(NAME_OR_FILE) as t: ...\n"
             'Or run it for every trial: lrsearch worker --study NAME_OR_FILE --command "python train.py"'
         )
     return load_task(spec.task, find_data_dir(data_dir), allowed)

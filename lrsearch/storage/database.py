@@ -104,10 +104,11 @@ class DatabaseStatus:
         head: the revision that this version of lrsearch needs.
         optuna_revision: revision of Optuna's tables, or None if there are none.
         current: both sets of tables are what this version needs.
-        studies: number of studies.
+        studies: number of studies; None where the tables are not current, so that nobody has counted.
         orphans: UUIDs that our rows name and no study of Optuna's carries: it was deleted elsewhere.
         optuna_version: the Optuna that made its tables or has upgraded them, or None.
         of_local_times: whether that one stores local times, so that its programs must be stopped.
+        newer: why this version cannot use tables of a newer one, with what helps; else None.
     """
 
     masked_url: str
@@ -116,10 +117,11 @@ class DatabaseStatus:
     head: str
     optuna_revision: str | None
     current: bool
-    studies: int = 0
+    studies: int | None = None
     orphans: tuple[str, ...] = ()
     optuna_version: str | None = None
     of_local_times: bool = False
+    newer: str | None = None
 
 
 def open_database(url: str | None = None, *, retry_s: float = RETRY_S) -> Database:
@@ -214,6 +216,14 @@ def _open_complete(address: StorageAddress, schema: Schema, retry_s: float) -> D
     return database
 
 
+def _why_newer(schema: Schema, storage: ReliableStorage) -> str | None:
+    try:
+        check_not_newer(schema, storage)
+    except DatabaseSetupError as error:
+        return str(error)
+    return None
+
+
 def _connect(address: StorageAddress, retry_s: float = RETRY_S) -> Database:
     return Database(
         ReliableStorage(address, retry_s=retry_s, skip_table_creation=True, skip_compatibility_check=True)
@@ -270,7 +280,7 @@ def _check(address: StorageAddress) -> DatabaseStatus:
             schema.revision == head and schema.optuna_revision == database.optuna_storage.get_head_version()
         )
         if not current or schema.of_local_times:
-            return status
+            return replace(status, newer=_why_newer(schema, database.optuna_storage))
         return replace(
             status, current=True, studies=database.read(count_studies), orphans=database.read(orphans)
         )

@@ -104,5 +104,8 @@ def _sized(
         return Misfit("the budget allows each worker one at a time" if at_most == 1 else by_itself), None
     gain = fusing_gain(task, data, found, model, lanes)
     if gain < 1:
-        return Misfit(f"{lanes} models in one step take {1 / gain:.1f} times as long as one by one"), None
+        slower = (
+            f"{lanes} models in one step, timed just now, took {1 / gain:.1f} times as long as one by one"
+        )
+        return Misfit(f"{slower} (--lanes {lanes} fuses them anyhow)"), None
     return found, lanes

@@ -338,11 +338,11 @@ class StepsAfterValidation(Net):
     ],
 )
 def test_a_module_that_sets_its_own_rates_is_refused(module, message):
-    """Else all trials would train alike, or none by its schedule."""
+    """Else all trials would train alike, or none by its schedule; the mistake costs no trial."""
     arguments = {"accelerator": "cpu", "num_sanity_val_steps": 0}
     with pytest.raises(InputError, match=message):
         optimize(module, Data(), trials=2, epochs=2, kinds=["LinearLR"], name="own", trainer=arguments)
-    assert [each.state for each in records("own")] == ["FAIL"]
+    assert [each.state for each in records("own")] == ["RUNNING"]  # it waits for the next call
 
 
 def test_a_callback_that_sets_the_rate_is_refused():
@@ -685,7 +685,7 @@ def test_a_trained_module_is_not_trained_on():
     net = Net()
     with pytest.raises(InputError, match=r"each trial begins with new weights, but module"):
         optimize(lambda: net, Data(), trials=3, epochs=1, name="same", trainer={"accelerator": "cpu"})
-    assert [each.state for each in records("same")] == ["COMPLETE", "FAIL"]
+    assert [each.state for each in records("same")] == ["COMPLETE", "RUNNING"]
 
 
 def test_frozen_weights_may_be_shared_by_all_trials():

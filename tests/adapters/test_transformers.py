@@ -274,10 +274,11 @@ def test_data_without_a_length_are_refused():
 
 
 def test_a_loss_that_is_not_there_is_told_with_those_that_are():
-    """And the trial has failed."""
+    """And costs no trial: the call without the mistake trains it."""
     with pytest.raises(InputError, match=r"gives no 'eval_nothing', but .*'eval_loss'"):
         optimize(trainer, trials=1, monitor="eval_nothing", name="s")
-    assert stored(trial_records, "s")[0].state == "FAIL"
+    assert stored(trial_records, "s")[0].state == "RUNNING"
+    assert optimize(trainer, trials=1, name="s").trial == 0
 
 
 def test_a_search_in_one_call_returns_the_best_trial_ready_to_be_built():
@@ -359,7 +360,7 @@ def test_a_trained_model_is_not_trained_on():
     made = trainer()
     with pytest.raises(InputError, match=r"each trial begins with new weights, but trainer"):
         optimize(lambda: made, trials=3, name="same")
-    assert [each.state for each in stored(trial_records, "same")] == ["COMPLETE", "FAIL"]
+    assert [each.state for each in stored(trial_records, "same")] == ["COMPLETE", "RUNNING"]
 
 
 def test_a_trainer_in_the_place_of_what_makes_one_is_refused():

@@ -74,7 +74,7 @@ def test_what_cannot_be_trained_again_is_refused(verb, finished, tmp_path):
         from lrsearch.spec import read_spec
 
         open_study(database, resolved(read_spec(tmp_path / "mine.toml")))
-    assert "a script of yours" in refused(verb, "mine")
+    assert "code of yours trains it" in refused(verb, "mine")
 
 
 def test_without_a_database_nothing_is_confirmed(tmp_path):

@@ -14,6 +14,7 @@ from lrsearch.errors import DatabaseLostError
 from lrsearch.storage import migrations
 from lrsearch.storage.database import open_database
 from lrsearch.storage.sqlite import WriteAheadConnection
+from lrsearch.storage.tables import VERSION_TABLE
 from tests.cli.commands import lrsearch, refused, succeed
 
 SECRET = "t0p%2Fs3cret"
@@ -98,6 +99,23 @@ def test_check_counts_studies(finished):
     """Those that lrsearch made."""
     assert "studies   1" in succeed("db", "check").out
     assert finished in succeed("studies").out
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [("0001", "lrsearch db upgrade --storage sqlite:///lrsearch.db"), ("0099", "a newer one made")],
+)
+def test_check_does_not_count_studies_of_other_tables(revision, advice):
+    """Older ones are to be upgraded, newer ones need a newer lrsearch; nobody reads of 0 studies."""
+    with closing(sqlite3.connect("lrsearch.db")) as connection, connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = ?", (revision,))
+    outcome = lrsearch("db", "check")
+    assert outcome.code == 2
+    assert f"revision  {revision} (this version needs " in outcome.out
+    assert "studies" not in outcome.out
+    assert advice in outcome.err
+    assert ("db upgrade" in outcome.err) == (revision == "0001")
 
 
 def test_the_variable_names_the_database_and_the_option_goes_first(monkeypatch):

@@ -277,7 +277,7 @@ def test_a_study_that_a_script_trains_is_no_module_but_values():
     """Nothing here can train it once more; what works is named."""
     scripted("sc ript", "")
     message = refused("export", "sc ript")
-    assert "a script of yours trains it" in message
+    assert "code of yours trains it" in message
     assert "lrsearch best 'sc ript'" in message
     assert succeed("export", "sc ript", "--format", "json").json["value"] == 0.5
     assert (

@@ -35,7 +35,7 @@ def test_a_search_prints_a_line_for_every_trial_and_the_best_at_the_end(study_fi
     assert [f"[{n}/3, best " in line for n, line in enumerate(lines, 1)] == [True] * 3
     assert all("2 epochs  lr " in line for line in lines)
     first, second, *rest = outcome.out.splitlines()
-    assert first.startswith("Study s: 3 of 3 trials have ended (3 complete); this run took ")
+    assert first.startswith("Study s: 3 of 3 trials have ended (3 complete); training took ")
     assert second.startswith(f"Best trial {values('s').index(min(values('s')))}: validation loss ")
     assert any(line.startswith("  optimizer = torch.optim.SGD(model.parameters(), lr=") for line in rest)
 

@@ -114,6 +114,23 @@ def test_a_difference_that_is_lower_has_its_interval_below_too():
     reported = [CLEAR[3] - 0.03, CLEAR[4] + 0.01, CLEAR[5] - 0.01]
     said = verdict(confirmation({"trial 7": CLEAR, "the recipe": [*CLEAR[:3], *reported]})).sentence
     assert "that of the recipe is 0.01 lower (95%: -0.03968 to 0.05968; corrected p = 0.48)" in said
+    assert said.endswith(
+        "which chance may explain: the baseline may do as well or better, and only more seeds decide."
+    )
+
+
+def test_an_interval_without_zero_and_a_large_p_are_explained():
+    """The interval is that of one comparison, and the p-value is corrected for all."""
+    lower = [CLEAR[3] - 0.010, CLEAR[4] - 0.012, CLEAR[5] - 0.011]
+    others = {f"trial {number}": [*(value + 1 for value in CLEAR[:3]), *NOISY[3:]] for number in range(8, 28)}
+    found = verdict(confirmation({"trial 7": CLEAR, "the recipe": [*CLEAR[:3], *lower], **others}))
+    difference = found.standings[1].comparison.difference
+    assert difference.high < 0
+    assert not found.standings[1].comparison.is_shown
+    assert (
+        "which chance, with so many compared, may explain: the baseline may do as well or better"
+        in found.sentence
+    )
 
 
 def test_candidates_are_shown_by_the_loss_that_they_report():

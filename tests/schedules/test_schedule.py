@@ -257,6 +257,7 @@ def test_a_point_survives_the_way_through_json_names():
         ({"lr": 0.0}, SpecError, "lr must be a finite number above 0, but got 0.0"),
         ({"lr": math.nan}, SpecError, "lr must be a finite number"),
         ({"lr": 0.1, "kind": "StepRL"}, UnknownNameError, "Did you mean 'StepLR'"),
+        ({"lr": 0.1, "kind": "cosine"}, UnknownNameError, "Did you mean 'CosineAnnealingLR'"),
         ({"lr": 0.1, "kind": "StepLR", "knobs": {"gama": 0.1}}, UnknownNameError, "Did you mean 'gamma'"),
         ({"lr": 0.1, "kind": "StepLR", "knobs": {"gamma": 1.5}}, SpecError, "StepLR.gamma must lie in"),
         ({"lr": 0.1, "warmup_fraction": 1.0}, SpecError, r"warmup_fraction must lie in \[0, 1\)"),

@@ -20,7 +20,7 @@ def reproduction(study: ShownStudy, commands: Commands) -> str:
     """Return the section: the study file, the versions, the data's fingerprint, the commands."""
     content = tomlkit.dumps(_inlined(study.spec.identity()))
     if study.spec.task == EXTERNAL:
-        how = paragraph("The trials were trained by a script of your own; it belongs to this file:")
+        how = paragraph("The trials were trained by code of your own; it belongs to this file:")
         run = commands.go_on
     elif study.spec.task.endswith(OBJECT):
         how = paragraph("The task was an object of a program of your own; this is what was searched for it:")
