@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.progress_bar import bar_of
 from lrsearch.api.verdict import Verdict, verdict_of
+from lrsearch.errors import StudyConflictError
 from lrsearch.foreign_warnings import foreign_warnings_hidden
 from lrsearch.review.notes import annotate
 from lrsearch.service.confirmation import ConfirmationPlan, confirm
 from lrsearch.service.optimize import load_onto_device
 from lrsearch.service.retraining import RetrainingProgress, Workshop
 from lrsearch.service.sameness import check_unchanged
+from lrsearch.service.studies import stored_spec
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database
 from lrsearch.storage.retrainings import latest_confirmation
-from lrsearch.storage.studies import STEPS_ATTRIBUTE, find_study, study_attributes
+from lrsearch.storage.studies import STEPS_ATTRIBUTE, StudyRecord, find_study, study_attributes
 from lrsearch.storage.trials import trial_records
 
 if TYPE_CHECKING:
@@ -33,12 +35,14 @@ class Source:
         task: what is learned.
         allowed: references of the user's code that may be imported.
         data_dir: folder of the data sets, or None for the default.
+        study_uuid: our key of the study, once there is one.
     """
 
     database: Database
     task: "Task"
     allowed: tuple[str, ...] = ()
     data_dir: Path | None = None
+    study_uuid: str = ""
 
 
 def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progress: bool) -> Verdict:
@@ -54,6 +58,7 @@ def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progre
         StudyConflictError: if the task has changed since the study began.
     """
     database, record = source.database, find_study(source.database, spec.name)
+    spec = _as_stored(record, spec, source.study_uuid)
     attributes = study_attributes(database, record.uuid)
     with foreign_warnings_hidden():
         data = load_onto_device(spec, source.task)
@@ -67,6 +72,20 @@ def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progre
     if confirmation is None:
         raise RuntimeError("a confirmation that came to its end is stored")
     return verdict_of(confirmation, spec, attributes[STEPS_ATTRIBUTE], trial_records(database, record))
+
+
+def _as_stored(record: StudyRecord, spec: StudySpec, study_uuid: str) -> StudySpec:
+    """Return the specification that a study has by now, on the device and with the workers of the search.
+
+    Raises:
+        StudyConflictError: if another study has its name by now.
+    """
+    if record.uuid != study_uuid:
+        raise StudyConflictError(
+            f"the study {spec.name!r} of this result was deleted, and another has its name; search again: "
+            f"lrsearch.optimize(..., name={spec.name!r})"
+        )
+    return stored_spec(record).model_copy(update={"run": spec.run})
 
 
 def _show(bar: Any, stage: str, steps: Iterable[RetrainingProgress]) -> None:

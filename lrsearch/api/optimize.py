@@ -4,6 +4,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def _searched(
         )
         last = _run(supervisor, search, progress=progress)
     annotate(database, search.study.record, search.study.spec)
-    return _result(search, last, source)
+    return _result(search, last, replace(source, study_uuid=search.study.record.uuid))
 
 
 def _check_workers(workers: int, task: "Task | str") -> None:

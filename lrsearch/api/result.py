@@ -1,6 +1,6 @@
 """What a search from Python gives back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import optuna
@@ -41,7 +41,7 @@ class Result(Configuration):
     trial: int
     study: optuna.Study
     records: tuple[TrialRecord, ...]
-    source: "Source | None" = None
+    source: "Source | None" = field(default=None, compare=False)
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -87,6 +87,10 @@ class Result(Configuration):
             )
         plan = ConfirmationPlan(top, seeds, epochs, rivals)
         return confirmed(self.source, self.spec, plan, progress=progress)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the source: no other process has the functions of a task and the database's connections."""
+        return {**self.__dict__, "source": None}
 
     def __repr__(self) -> str:
         return (

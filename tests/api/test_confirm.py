@@ -1,6 +1,7 @@
 """``Result.confirm``: from a search in Python to a verdict in Python."""
 
 import math
+import pickle
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,36 @@ def test_a_baseline_that_may_do_as_well_can_be_built_too():
     assert verdict.winner.name == "trial 3"
     assert verdict.baseline.name == "the tutorial's recipe"
     assert "lr=0.2" in verdict.baseline.code()
+
+
+def test_a_study_that_was_extended_is_confirmed_as_it_is_now():
+    """By the command's specification, though the result is of before."""
+    Path("net.py").write_text(FILE)
+    result = search("net.py:task", seed=3)
+    succeed("extend", "line", "--lr-high", "50", "--trials", "+2")
+    succeed("optimize", "line", "--allow-task", "net.py:task", "--quiet")
+    verdict = confirm(result)
+    options = ("--allow-task", "net.py:task", "--top", "1", "--seeds", "4")
+    assert succeed("confirm", "line", *options).out.startswith(verdict.sentence)
+    assert verdict.winner.spec.trials == 6
+
+
+def test_another_study_of_the_name_is_not_confirmed():
+    """The result's own was deleted."""
+    result = search()
+    succeed("delete", "line", "--yes")
+    search(optimizer="Adam")
+    with pytest.raises(StudyConflictError, match="the study 'line' of this result was deleted"):
+        confirm(result)
+
+
+def test_a_result_can_be_pickled():
+    """Without its task, which may hold functions; so another process cannot confirm it."""
+    result = search()
+    again = pickle.loads(pickle.dumps(result))
+    assert (again.best, again.value) == (result.best, result.value)
+    with pytest.raises(SpecError, match="code of your own"):
+        confirm(again)
 
 
 def test_too_few_seeds_are_refused():
