@@ -89,7 +89,7 @@ class Result(Configuration):
         return confirmed(self.source, self.spec, plan, progress=progress)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the source: no other process has the functions of a task and the database's connections."""
+        """Leave out the source: no other process has a task's functions and the database's connections."""
         return {**self.__dict__, "source": None}
 
     def __repr__(self) -> str:
