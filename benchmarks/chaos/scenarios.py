@@ -1,5 +1,6 @@
 """What is done to the workers of a run."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from lrsearch.storage.address import parse_address
 
 DOWN_S = 20.0
 FROZEN_PART = 4  # one worker in so many is stopped at a time
+FROZEN_LEASES_AT_MOST = 5
 FROZEN_LEASES = (1.2, 2.5)  # so that it wakes up while others train its trials, or when they have ended
 CUT = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -67,7 +69,8 @@ def kill(stage: Stage) -> None:
 def freeze(stage: Stage) -> None:
     """Stop some random workers for one to two leases and a half, and let them go on, again and again.
 
-    The first ones stand still until others have taken a trial of theirs: these may be busy for longer.
+    The first ones stand still for longer, until others, which may be busy, have taken a trial of theirs; but
+    not without end, as one that holds SQLite's lock keeps the others from it.
     """
     lengths = random.Random(stage.trials)
     for _ in every(stage.every_s):
@@ -75,7 +78,7 @@ def freeze(stage: Stage) -> None:
             return
         stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
         time.sleep(lengths.uniform(*FROZEN_LEASES) * stage.lease_s)
-        _wait_until(stage, TAKEN_OVER, lambda slots: slots > 0)
+        _wait_until(stage, TAKEN_OVER, lambda slots: slots > 0, FROZEN_LEASES_AT_MOST * stage.lease_s)
         stage.crew.thaw()
 
 
@@ -109,10 +112,13 @@ def wait_for_workers(stage: Stage) -> None:
     _wait_until(stage, HOLDERS, lambda holders: holders >= stage.workers)
 
 
-def _wait_until(stage: Stage, query: str, holds: Callable[[int], bool]) -> None:
-    """Wait until a condition holds for the number that a query asks for, or the budget is spent."""
+def _wait_until(stage: Stage, query: str, holds: Callable[[int], bool], timeout_s: float = math.inf) -> None:
+    """Wait until a condition holds for the number that a query asks for, or budget or time is spent."""
+    ends = time.monotonic() + timeout_s
     with _engine(stage).connect() as connection:
-        while stage.goes_on and not holds(connection.exec_driver_sql(query).scalar_one()):
+        while stage.goes_on and time.monotonic() < ends:
+            if holds(connection.exec_driver_sql(query).scalar_one()):
+                return
             time.sleep(0.05)
 
 
