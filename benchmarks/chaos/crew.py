@@ -65,6 +65,11 @@ class Crew:
         self._look_after()
         return len(self._alive)
 
+    @property
+    def frozen(self) -> list[int]:
+        """Process ids of those that are stopped for now."""
+        return [_pid(each) for each in self._frozen]
+
     def kill(self) -> None:
         """Kill a random worker."""
         self._look_after()

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from benchmarks.chaos.crew import Crew, every
 from benchmarks.postgresql import Server
 from lrsearch.storage.address import parse_address
+from lrsearch.storage.postgresql import LONGEST_PAUSE_S
 
 DOWN_S = 20.0
 FROZEN_PART = 4  # one worker in so many is stopped at a time
-FROZEN_LEASES_AT_MOST = 5
+FROZEN_AT_MOST_S = LONGEST_PAUSE_S + 15.0  # so that PostgreSQL takes its locks from one that holds some
 FROZEN_LEASES = (1.2, 2.5)  # so that it wakes up while others train its trials, or when they have ended
 CUT = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -22,6 +23,7 @@ CUT = (
 )
 FREE = "SELECT count(*) FROM lrsearch_slots WHERE state = 'free'"
 HOLDERS = "SELECT count(DISTINCT worker) FROM lrsearch_slots"
+LEASED = "SELECT worker FROM lrsearch_slots WHERE state = 'leased'"
 TAKEN_OVER = "SELECT count(*) FROM lrsearch_slots WHERE attempt > 1"
 
 
@@ -76,10 +78,22 @@ def freeze(stage: Stage) -> None:
     for _ in every(stage.every_s):
         if not stage.goes_on:
             return
-        stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
+        _freeze_holders(stage)
         time.sleep(lengths.uniform(*FROZEN_LEASES) * stage.lease_s)
-        _wait_until(stage, TAKEN_OVER, lambda slots: slots > 0, FROZEN_LEASES_AT_MOST * stage.lease_s)
+        _wait_until(stage, TAKEN_OVER, lambda slots: slots > 0, FROZEN_AT_MOST_S)
         stage.crew.thaw()
+
+
+def _freeze_holders(stage: Stage) -> None:
+    """Stop random workers of which one holds a trial, as all do but for the moments between two trials."""
+    with _engine(stage).connect() as connection:
+        while stage.goes_on:
+            stage.crew.freeze(max(1, stage.workers // FROZEN_PART))
+            holders = connection.exec_driver_sql(LEASED).scalars().all()
+            if any(f":{pid}:" in holder for pid in stage.crew.frozen for holder in holders):
+                return
+            stage.crew.thaw()
+            time.sleep(0.05)
 
 
 def restart(stage: Stage) -> None:
