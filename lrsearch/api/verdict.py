@@ -91,8 +91,7 @@ def verdict_of(
 
 
 def _confirmed(standing: Standing, spec: StudySpec, steps_per_epoch: int) -> Confirmed:
-    frozen = spec.groups.frozen if spec.groups else ()
-    best = Hyperparameters.from_point(standing.candidate.point, frozen)
+    best = Hyperparameters.from_point(standing.candidate.point, spec.frozen)
     return Confirmed(best, spec, steps_per_epoch, standing.candidate.name, standing.valid_loss)
 
 

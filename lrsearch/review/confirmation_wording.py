@@ -50,10 +50,8 @@ def candidate_words(candidate: Candidate, spec: StudySpec) -> str:
         candidate: of a confirmation.
         spec: resolved specification of the study.
     """
-    frozen = spec.groups.frozen if spec.groups else ()
-    words = described(
-        Hyperparameters.from_point(candidate.point, frozen), candidate.optimizer or spec.optimizer.name
-    )
+    point = Hyperparameters.from_point(candidate.point, spec.frozen)
+    words = described(point, candidate.optimizer or spec.optimizer.name)
     if candidate.recipe is not None:
         return f"{words}; a first trial ({candidate.recipe})"
     return f"{candidate.optimizer}, {words}" if candidate.is_rival else words

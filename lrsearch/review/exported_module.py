@@ -131,8 +131,11 @@ def _confirmation(spec: StudySpec, found: Winner) -> Iterator[str]:
     if found.standing is None:
         how = how_to_confirm(spec)
         luck = "Not confirmed on fresh seeds: the best loss of a search is in part luck."
-        yield f"{luck} {capital(NO_TASK)}." if how is None else f"{luck} To confirm it:"
-        yield from () if how is None else (how,)
+        if how is None:
+            yield f"{luck} {capital(NO_TASK)}."
+        else:
+            yield f"{luck} To confirm it:"
+            yield how
         return
     if found.sentence:
         yield f"Verdict: {found.sentence}"

@@ -180,8 +180,7 @@ def as_values(spec: StudySpec, found: Winner, run: tuple[int, int | None]) -> di
 
 def _confirmed(spec: StudySpec, standing: Standing, sentence: str) -> Winner:
     candidate = standing.candidate
-    frozen = spec.groups.frozen if spec.groups else ()
-    point = Hyperparameters.from_point(candidate.point, frozen)
+    point = Hyperparameters.from_point(candidate.point, spec.frozen)
     return Winner(candidate.name, candidate.trial, point, candidate.search_value, standing, sentence)
 
 

@@ -135,7 +135,7 @@ def _point(
             if not group.frozen
         },
         layer_decay=float(_fixed(groups.layer_decay, 1.0)) if groups else 1.0,
-        frozen=groups.frozen if groups else (),
+        frozen=spec.frozen,
     )
 
 

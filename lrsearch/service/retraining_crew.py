@@ -177,7 +177,7 @@ def train_share(
     retrainer = Retrainer(
         *prepared,
         settings,
-        frozen=spec.groups.frozen if spec.groups else (),
+        frozen=spec.frozen,
         lanes=None if spec.run.lanes == "auto" else spec.run.lanes,
         at_most=len(runs),
     )

@@ -45,10 +45,11 @@ def check_same_task(attributes: Mapping[str, Any], spec: StudySpec, task: Task, 
         StudyConflictError: if one is another.
     """
     known = attributes.get(ORIGIN_ATTRIBUTE, {})
-    if data.fingerprint is not None and known.get("data") not in {None, STREAMED, data.fingerprint}:
+    if "data" in known and known["data"] not in {STREAMED, data.fingerprint or known["data"]}:
         raise _conflict(spec, f"its data are others. {_DRAWN}")
+    # Other versions of PyTorch print the same layers differently.
     same_torch = known.get("torch") == version("torch")
-    if same_torch and known.get("model") not in {None, model_signature(task)}:
+    if same_torch and "model" in known and known["model"] != model_signature(task):
         raise _conflict(spec, "its model has other layers, or layers with other settings")
 
 
@@ -78,11 +79,7 @@ def check_same_beginning(
 def check_unchanged(attributes: Mapping[str, Any], spec: StudySpec, task: Task, data: TrainingData) -> None:
     """Refuse to train points of a study once more whose task has changed since it began.
 
-    Args:
-        attributes: of Optuna's study.
-        spec: of the study, resolved.
-        task: the study's, as it is now.
-        data: the task's, as they are now.
+    It takes what :func:`check_same_task` takes, and looks at the untrained model's loss as well.
 
     Raises:
         StudyConflictError: if it has.

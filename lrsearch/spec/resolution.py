@@ -77,7 +77,7 @@ def hyperparameters(
     point = search_space(spec).with_fixed(params)
     prefix = f"{part}{PART_SEPARATOR}" if part is not None else ""
     mine = {name[len(prefix) :]: value for name, value in point.items() if name.startswith(prefix)}
-    return Hyperparameters.from_point(mine, spec.groups.frozen if spec.groups else ())
+    return Hyperparameters.from_point(mine, spec.frozen)
 
 
 def hyperparameters_by_part(

@@ -241,6 +241,11 @@ class StudySpec(_Section):
         except ValidationError as error:
             raise SpecError(explain(error, type(self), content, f"study {self.name!r}")) from None
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The patterns of parameters that are not trained."""
+        return self.groups.frozen if self.groups else ()
+
     def identity(self) -> dict[str, Any]:
         """Return all that makes it this study, JSON-able, in the shape of a study file."""
         return self.as_file_content(run=False)

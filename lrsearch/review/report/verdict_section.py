@@ -146,8 +146,7 @@ def _hero(study: ShownStudy, winner: Standing, seeds: int, title: str) -> str:
 
 
 def _point(study: ShownStudy, standing: Standing) -> Hyperparameters:
-    frozen = study.spec.groups.frozen if study.spec.groups else ()
-    return Hyperparameters.from_point(standing.candidate.point, frozen)
+    return Hyperparameters.from_point(standing.candidate.point, study.spec.frozen)
 
 
 def _other_figures(standing: Standing) -> list[tuple[str, Estimate]]:
