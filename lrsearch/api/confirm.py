@@ -36,6 +36,7 @@ class Source:
         allowed: references of the user's code that may be imported.
         data_dir: folder of the data sets, or None for the default.
         study_uuid: our key of the study, once there is one.
+        storage: URL of the database without its password, where commands must name it; else None.
     """
 
     database: Database
@@ -43,6 +44,7 @@ class Source:
     allowed: tuple[str, ...] = ()
     data_dir: Path | None = None
     study_uuid: str = ""
+    storage: str | None = None
 
 
 def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progress: bool) -> Verdict:
@@ -71,7 +73,9 @@ def confirmed(source: Source, spec: StudySpec, plan: ConfirmationPlan, *, progre
     confirmation = latest_confirmation(database, record.uuid)
     if confirmation is None:
         raise RuntimeError("a confirmation that came to its end is stored")
-    return verdict_of(confirmation, spec, attributes[STEPS_ATTRIBUTE], trial_records(database, record))
+    leading = latest_confirmation(database, record.uuid, spec.epochs)
+    records, steps_per_epoch = trial_records(database, record), attributes[STEPS_ATTRIBUTE]
+    return verdict_of(confirmation, leading, spec, steps_per_epoch, records, source.storage)
 
 
 def _as_stored(record: StudyRecord, spec: StudySpec, study_uuid: str) -> StudySpec:
@@ -91,7 +95,8 @@ def _as_stored(record: StudyRecord, spec: StudySpec, study_uuid: str) -> StudySp
 def _show(bar: Any, stage: str, steps: Iterable[RetrainingProgress]) -> None:
     """Show how far a stage is, until it has ended."""
     bar.set_description(stage, refresh=False)
-    bar.reset()
+    bar.total = None
     for step in steps:
-        bar.total = step.of
+        if bar.total != step.of:  # tuning has two parts of its own lengths
+            bar.reset(total=step.of)
         bar.update(step.epochs - bar.n)

@@ -26,6 +26,7 @@ from lrsearch.service.tasks import load_kinds
 from lrsearch.service.workforce import number_of_workers
 from lrsearch.spec import TASK_TRIALS, StudySpec, spec_from
 from lrsearch.storage.database import Database
+from lrsearch.storage.masking import masked
 from lrsearch.storage.studies import list_studies
 
 if TYPE_CHECKING:
@@ -103,9 +104,11 @@ def optimize(
     load_kinds(draft, allowed=draft.space.kinds or ())
     spec = resolved(draft, loaded)
     database = database_at(storage)
-    source = Source(database, loaded, (stored_name(task), *(draft.space.kinds or ())), data_dir)
+    allowed = (stored_name(task), *(draft.space.kinds or ()))
+    shown = None if storage is None else masked(storage)
+    source = Source(database, loaded, allowed, data_dir, storage=shown)
     try:
-        supervisor = Supervisor(database, spec, number_of_workers(database, spec), source.allowed, data_dir)
+        supervisor = Supervisor(database, spec, number_of_workers(database, spec), allowed, data_dir)
         with foreign_warnings_hidden():
             result = _searched(
                 supervisor,

@@ -8,7 +8,12 @@ from lrsearch.api.configuration import Configuration
 from lrsearch.results import TrialRecord
 from lrsearch.retrainings import Confirmation
 from lrsearch.review.checks import checks
-from lrsearch.review.confirmation_wording import candidate_lines, confirmation_lines, standing_table
+from lrsearch.review.confirmation_wording import (
+    candidate_lines,
+    confirmation_lines,
+    leading_lines,
+    standing_table,
+)
 from lrsearch.review.verdict import Estimate, Standing, baseline_as_good, verdict
 from lrsearch.review.wording import described
 from lrsearch.schedules import Hyperparameters
@@ -65,15 +70,22 @@ class Verdict:
 
 
 def verdict_of(
-    confirmation: Confirmation, spec: StudySpec, steps_per_epoch: int, records: Sequence[TrialRecord]
+    confirmation: Confirmation,
+    leading: Confirmation | None,
+    spec: StudySpec,
+    steps_per_epoch: int,
+    records: Sequence[TrialRecord],
+    storage: str | None = None,
 ) -> Verdict:
     """Return what a confirmation says.
 
     Args:
         confirmation: the confirmation.
+        leading: that by which ``best`` and ``export`` go, or None.
         spec: of its study, resolved.
         steps_per_epoch: optimizer updates in an epoch of the search.
         records: all trials of the study.
+        storage: URL of the database without its password, where commands must name it; else None.
     """
     found = verdict(confirmation)
     winner, baseline = (
@@ -85,7 +97,8 @@ def verdict_of(
         "",
         *candidate_lines(found, spec),
         "",
-        *confirmation_lines(confirmation, found, checks(spec, records, confirmation)),
+        *confirmation_lines(confirmation, found, checks(spec, records, confirmation, storage)),
+        *leading_lines(confirmation, leading, spec),
     ]
     return Verdict(found.sentence, winner, baseline, "\n".join(lines), found.by_loss)
 

@@ -112,6 +112,7 @@ def print_confirmation(
         baseline_line,
         candidate_lines,
         confirmation_lines,
+        leading_lines,
         standing_table,
     )
     from lrsearch.review.verdict import verdict
@@ -134,11 +135,10 @@ def print_confirmation(
     doubts = checks(spec, trial_records(database, record), confirmation, shown)
     for line in confirmation_lines(confirmation, found, doubts):
         typer.echo(line)
-    if leading is None:
-        typer.echo(f"note      the study's trials have {spec.epochs} epochs: best and export do not go by it")
-    elif leading.finished_at != confirmation.finished_at:
-        typer.echo(f"note      best and export go by the confirmation on {len(leading.seeds)} seeds")
-    elif found.winner is not None:
+    notes = leading_lines(confirmation, leading, spec)
+    for line in notes:
+        typer.echo(line)
+    if not notes and found.winner is not None:
         best = command("best", spec.name, storage)
         typer.echo(f"next      the winner in lines of PyTorch: {best}")
         if baseline := baseline_line(confirmation, best):

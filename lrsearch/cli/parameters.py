@@ -100,9 +100,10 @@ def run_command(
     """
     from lrsearch.review.advice import call
     from lrsearch.spec import EXTERNAL, OBJECT, references
+    from lrsearch.storage.masking import masked
 
     if spec.task.endswith(OBJECT):
-        return call(spec)
+        return call(spec, None if storage is None else masked(storage))
     if spec.task != EXTERNAL:
         words = command("optimize", spec.name, storage, references(spec))
         return " ".join([words, shlex.join(engine)]) if engine else words

@@ -22,7 +22,9 @@ def how_to_confirm(spec: StudySpec, storage: str | None = None, **options: int |
         return None
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     if spec.task.endswith(OBJECT):
-        return f"{call(spec)}.confirm({', '.join(f'{name}={value}' for name, value in given.items())})"
+        return (
+            f"{call(spec, storage)}.confirm({', '.join(f'{name}={value}' for name, value in given.items())})"
+        )
     words = ["lrsearch", "confirm", spec.name]
     for name, value in given.items():
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
@@ -31,9 +33,15 @@ def how_to_confirm(spec: StudySpec, storage: str | None = None, **options: int |
     return shlex.join([*words, *allowed])
 
 
-def call(spec: StudySpec) -> str:
-    """Return the call with which a program goes on with a study of an object."""
-    return f"lrsearch.optimize(task, ..., name={spec.name!r})"
+def call(spec: StudySpec, storage: str | None = None) -> str:
+    """Return the call with which a program goes on with a study of an object.
+
+    Args:
+        spec: of the study.
+        storage: URL of the database without its password, where calls must name it; else None.
+    """
+    where = "" if storage is None else f", storage={storage!r}"
+    return f"lrsearch.optimize(task, ..., name={spec.name!r}{where})"
 
 
 def without_complete_trial(spec: StudySpec, counts: Mapping[str, int], go_on: str) -> str:

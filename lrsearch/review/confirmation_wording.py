@@ -75,6 +75,21 @@ def confirmation_lines(confirmation: Confirmation, found: Verdict, doubts: Seque
     return [f"{label:<{LABEL_WIDTH}}{text}" for label, text in lines]
 
 
+def leading_lines(confirmation: Confirmation, leading: Confirmation | None, spec: StudySpec) -> list[str]:
+    """Return that ``best`` and ``export`` go by another confirmation, or none; nothing where by this.
+
+    Args:
+        confirmation: the newest.
+        leading: that by which they go, or None.
+        spec: of the study, resolved.
+    """
+    if leading is None:
+        return [f"note      the study's trials have {spec.epochs} epochs: best and export do not go by it"]
+    if leading.finished_at != confirmation.finished_at:
+        return [f"note      best and export go by the confirmation on {len(leading.seeds)} seeds"]
+    return []
+
+
 def confirmed_lines(found: Winner, confirmation: Confirmation, optimizer: str) -> list[str]:
     """Return a confirmed winner in words: its figures on fresh seeds, and its hyperparameters.
 

@@ -42,6 +42,8 @@ class ConfirmationPlan:
     def __post_init__(self) -> None:
         for name, least in (("top", 1), ("seeds", LEAST_SEEDS), ("epochs", 1)):
             value = getattr(self, name)
+            if type(value) is not int and not (name == "epochs" and value is None):
+                raise SpecError(f"{name} of a confirmation must be a whole number, but got {value!r}")
             if value is not None and value < least:
                 raise SpecError(f"{name} of a confirmation must be at least {least}, but got {value}")
 

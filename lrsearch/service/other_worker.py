@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lrsearch.service.studies import OpenStudy
 
 NEEDS_GUARD = 79  # exit code of a process that has begun the user's script anew
-_GUARD = (
+GUARD = (
     'it has begun the script anew, as all workers do: call lrsearch.optimize below if __name__ == "__main__":'
 )
 
@@ -105,7 +105,7 @@ class OtherWorker:
             return self.farewell.reason
         code = self._process.exitcode
         if code == NEEDS_GUARD:
-            return _GUARD
+            return GUARD
         if code is None or code >= 0:
             return f"it left with exit code {code}"
         name = signal.Signals(-code).name

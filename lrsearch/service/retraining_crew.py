@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lrsearch.retrainings import Run
 from lrsearch.service.cores import share_of_cores
-from lrsearch.service.other_worker import ctrl_c_held_back
+from lrsearch.service.other_worker import GUARD, NEEDS_GUARD, ctrl_c_held_back
 from lrsearch.service.workforce import on_device_of
 from lrsearch.spec import StudySpec
 from lrsearch.storage.database import Database, open_database
@@ -78,7 +78,11 @@ class Crew:
                 errand = replace(self._errand, spec=on_device_of(self._errand.spec, number))
                 process = spawn.Process(target=work, args=(theirs, errand, list(share)))
                 with theirs, ctrl_c_held_back():
-                    process.start()
+                    try:
+                        process.start()
+                    except RuntimeError:
+                        # By multiprocessing: the user's script, begun anew in another process, confirms too.
+                        raise SystemExit(NEEDS_GUARD) from None
                 self._processes.append(process)
                 self._pipes.append(mine)
         except BaseException:
@@ -124,6 +128,8 @@ class Crew:
                 process.join()
         for pipe in self._pipes:
             pipe.close()
+        if any(process.exitcode == NEEDS_GUARD for process in self._processes):
+            warnings.warn(f"a process trained nothing: {GUARD}", stacklevel=2)
 
 
 def work(pipe: "Pipe", errand: Errand, runs: Sequence[Run]) -> None:

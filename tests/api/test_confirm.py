@@ -73,12 +73,20 @@ def test_the_winner_is_built_like_a_result():
     assert repr(winner).startswith(f"{winner.name}: lr ")
 
 
-def test_python_and_the_command_say_the_same():
-    """The command trains nothing after the call, and prints its words."""
+def test_python_and_the_command_say_the_same(monkeypatch):
+    """The command trains nothing after the call, and prints its words, with the database in its advice."""
     Path("net.py").write_text(FILE)
-    verdict = confirm(search("net.py:task"))
-    options = ("--allow-task", "net.py:task", "--top", "1", "--seeds", "4")
+    place = "sqlite:///elsewhere.db"
+    verdict = confirm(search("net.py:task", storage=place))
+    trained = []
+    whole = retraining.train_share
+    monkeypatch.setattr(
+        retraining, "train_share", lambda *given: (trained.extend(given[-1]), whole(*given))[1]
+    )
+    options = ("--allow-task", "net.py:task", "--top", "1", "--seeds", "4", "--storage", place)
     said = succeed("confirm", "line", *options).out
+    assert trained == []
+    assert f"lrsearch extend line --trials +10 --storage {place}" in verdict.text
     assert said.startswith(verdict.sentence)
     for line in verdict.text.splitlines()[1:]:
         assert " ".join(line.split()) in " ".join(said.split())
@@ -137,7 +145,7 @@ def test_data_that_have_changed_since_are_refused():
 def test_where_all_candidates_are_lost_there_is_no_winner():
     """The verdict says so, and its table has no losses."""
     lost = confirmation({"trial 3": [math.inf] * 4, "the tutorial's recipe": [math.inf] * 4})
-    verdict = verdict_of(lost, spec(), 50, [])
+    verdict = verdict_of(lost, lost, spec(), 50, [])
     assert verdict.winner is None
     assert verdict.baseline is None
     assert verdict.sentence.startswith("Nothing can be recommended")
@@ -148,10 +156,27 @@ def test_where_all_candidates_are_lost_there_is_no_winner():
 def test_a_baseline_that_may_do_as_well_can_be_built_too():
     """It stands beside the winner, under its own name."""
     alike = {"trial 3": [1.0, 1.0, 1.0, 1.2], "the tutorial's recipe": [1.1, 1.1, 1.0, 1.1]}
-    verdict = verdict_of(confirmation(alike), spec(), 50, [])
+    found = confirmation(alike)
+    verdict = verdict_of(found, found, spec(), 50, [])
     assert verdict.winner.name == "trial 3"
     assert verdict.baseline.name == "the tutorial's recipe"
     assert "lr=0.2" in verdict.baseline.code()
+
+
+def test_a_verdict_says_where_best_and_export_go_by_another():
+    """By more seeds, or by none, as the runs had another length."""
+    result = search()
+    confirm(result, seeds=6)
+    assert "note      best and export go by the confirmation on 6 seeds" in confirm(result, seeds=4).text
+    assert "note      the study's trials have 4 epochs" not in confirm(result, seeds=6).text
+    assert succeed("best", "line").out.count("confirmed on 3 fresh seeds") == 1
+
+
+def test_the_call_names_the_database_that_is_not_the_usual():
+    """Else it would begin a new study of that name."""
+    search(storage="sqlite:///elsewhere.db")
+    said = succeed("best", "line", "--storage", "sqlite:///elsewhere.db").out
+    assert "lrsearch.optimize(task, ..., name='line', storage='sqlite:///elsewhere.db').confirm()" in said
 
 
 def test_a_study_that_was_extended_is_confirmed_as_it_is_now():

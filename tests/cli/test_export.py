@@ -280,10 +280,14 @@ def test_a_study_that_a_script_trains_is_no_module_but_values():
     assert "code of yours trains it" in message
     assert "lrsearch best 'sc ript'" in message
     assert succeed("export", "sc ript", "--format", "json").json["value"] == 0.5
-    assert (
-        "Code of yours trains this study: try the best trial under other seeds"
-        in succeed("best", "sc ript").out
-    )
+    advice = "ode of yours trains this study: try the best trial under other seeds"
+    assert advice in succeed("best", "sc ript").out
+    assert advice in " ".join(succeed("export", "sc ript", "--format", "toml").out.replace("#", "").split())
+    succeed("report", "sc ript", "-o", "page.html")
+    page = Path("page.html").read_text()
+    assert advice in page
+    assert "lrsearch confirm" not in page
+    assert "lrsearch audit" not in page
 
 
 @pytest.mark.parametrize("format", ["python", "toml", "json"])

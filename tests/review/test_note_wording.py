@@ -12,7 +12,7 @@ from lrsearch.review.note_wording import study_note
 from lrsearch.review.verdict import verdict
 from lrsearch.review.wording import pytorch_lines
 from lrsearch.service.studies import resolved
-from lrsearch.spec import hyperparameters, spec_from
+from lrsearch.spec import EXTERNAL, hyperparameters, spec_from
 
 WARMLESS = {"warmup": False}
 WSD = {"lr": 0.1, "kind": "WSD", "WSD.decay_fraction": 0.5, **WARMLESS}
@@ -83,6 +83,14 @@ def test_a_study_without_confirmation_says_how_to_confirm_it():
     assert "the luckiest run of the search, until `lrsearch confirm 'my study'` confirms it" in study_note(
         facts()
     )
+
+
+def test_a_study_that_code_of_the_users_trains_names_no_command():
+    """Nobody else can call that code again; other seeds are left to the user."""
+    known = facts(steps_per_epoch=None)
+    note = study_note(replace(known, spec=known.spec.model_copy(update={"task": EXTERNAL})))
+    assert "the luckiest run of the search, and code of yours trains this study" in note
+    assert "lrsearch confirm" not in note
 
 
 def test_a_confirmation_has_its_say():

@@ -406,6 +406,13 @@ def test_an_optimizer_without_the_tutorials_recipe_has_its_own_default(database,
     assert "PyTorch's default lr 0.001, constant" in names
 
 
+@pytest.mark.parametrize(("name", "value"), [("top", "5"), ("top", 2.5), ("seeds", None), ("epochs", 2.0)])
+def test_a_plan_takes_whole_numbers(name, value):
+    """Others would train runs that no other call finds again."""
+    with pytest.raises(SpecError, match=f"{name} of a confirmation must be a whole number"):
+        ConfirmationPlan(**{name: value})
+
+
 @pytest.mark.parametrize(("name", "value", "least"), [("top", 0, 1), ("seeds", 3, 4), ("epochs", 0, 1)])
 def test_a_plan_that_shows_nothing_is_refused(name, value, least):
     """With the smallest number that does."""

@@ -44,7 +44,9 @@ def _examinations(study: ShownStudy, commands: Commands) -> str:
         top = sum(each.trial is not None for each in confirmation.candidates)
         rivals = any(each.is_rival for each in confirmation.candidates)
         seeds = len(confirmation.seeds)
-        lines.append(how_to_confirm(study.spec, commands.storage, top=top, seeds=seeds, rivals=rivals) or "")
+        lines.append(
+            how_to_confirm(study.spec, commands.storage, top=top or None, seeds=seeds, rivals=rivals) or ""
+        )
     if audit is not None and commands.audit is not None:
         lines.append(f"{commands.audit.partition(' --sample')[0]} --sample {len(audit.runs)}")
     note = "Several workers find other trials each time: which points are proposed depends on who ends first."
