@@ -85,7 +85,8 @@ def leading_lines(confirmation: Confirmation, leading: Confirmation | None, spec
     """
     if leading is None:
         return [f"note      the study's trials have {spec.epochs} epochs: best and export do not go by it"]
-    if leading.finished_at != confirmation.finished_at:
+    # Their times are whole seconds, which quick ones share.
+    if (leading.finished_at, leading.seeds) != (confirmation.finished_at, confirmation.seeds):
         return [f"note      best and export go by the confirmation on {len(leading.seeds)} seeds"]
     return []
 
